@@ -1,0 +1,40 @@
+"""Errors that say what came, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class MerKitError(Exception):
+    """Base of all errors that mer_kit raises on purpose; its text is meant for the user."""
+
+
+class BadInput(MerKitError, ValueError):
+    """A file, a row, a value or a name that cannot be used."""
+
+
+class Missing(MerKitError):
+    """Something that must be there is not: a corpus folder, a program, a modality, a network."""
+
+
+def unknown(kind: str, got: object, valid: Iterable[object]) -> BadInput:
+    """The error for a name that is not one of `valid`: lists them all and names the nearest.
+
+    >>> str(unknown("corpus", "dute", ["duet", "nemo"]))
+    "unknown corpus 'dute'; expected one of: duet, nemo; did you mean 'duet'?"
+    """
+    names = [str(v) for v in valid]
+    near = get_close_matches(str(got), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return BadInput(f"unknown {kind} {str(got)!r}; expected one of: {', '.join(names)}{hint}")
+
+
+def pick(kind: str, name: str, options: Mapping[str, T]) -> T:
+    """`options[name]`, or the error of `unknown`."""
+    if name not in options:
+        raise unknown(kind, name, options)
+    return options[name]

@@ -1,0 +1,26 @@
+"""What all tests share: the folder with real corpora, where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real corpora beside this checkout; tests that use it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder with real corpora is not beside this checkout")
+    return SHARED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where the real corpora are, a test that uses them must run: its skip is a failure."""
+    report = yield
+    if report.skipped and SHARED.is_dir() and "shared" in getattr(item, "fixturenames", ()):
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} skipped although the real corpora are here"
+    return report
