@@ -1,0 +1,90 @@
+"""Linear probes: what plain statistics of the words and of the voice can do, the floor under every model.
+
+A probe is fitted on a fold's training part and gives class probabilities for its test part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mer_kit.corpora.audio import AudioReader
+from mer_kit.corpora.corpus import Corpus
+from mer_kit.corpora.protocols import Fold
+
+FRAME_MS, HOP_MS = 40, 10
+LOWEST_PITCH, HIGHEST_PITCH = 60.0, 450.0  # Hz
+
+
+def bag_of_words() -> Pipeline:
+    """Which words occur -> logistic regression."""
+    return make_pipeline(CountVectorizer(binary=True, token_pattern=r"(?u)\b\w+\b"), LogisticRegression(max_iter=1000))
+
+
+def linear() -> Pipeline:
+    """Standardised statistics -> logistic regression."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+def pitch_track(frames: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Pitch of each frame in Hz by the highest autocorrelation peak, NaN where unvoiced; frames (n, samples)."""
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    size = 2 ** int(np.ceil(np.log2(2 * frames.shape[1])))
+    power = np.abs(np.fft.rfft(frames, size)) ** 2
+    correlation = np.fft.irfft(power)[:, : frames.shape[1]]
+    shortest, longest = int(sample_rate / HIGHEST_PITCH), int(sample_rate / LOWEST_PITCH)
+    lag = shortest + correlation[:, shortest:longest].argmax(axis=1)
+    strength = correlation[np.arange(len(lag)), lag] / (correlation[:, 0] + 1e-9)
+    return np.where(strength > 0.45, sample_rate / lag, np.nan)
+
+
+def prosody(samples: np.ndarray, sample_rate: int = 16_000) -> dict[str, float]:
+    """Pitch, energy and rate statistics of one clip (n,).
+
+    Pitch in semitones above 60 Hz and energy in dB over the loud frames: mean, deviation, 10th and 90th percentile; rate as
+    energy peaks a second, the share of voiced frames, and the clip's seconds.
+    """
+    frame, hop = sample_rate * FRAME_MS // 1000, sample_rate * HOP_MS // 1000
+    padded = np.pad(samples, (0, max(0, frame - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
+    energy = 10 * np.log10((frames**2).mean(axis=1) + 1e-9)
+    loud = energy > energy.max() - 30
+    pitch = 12 * np.log2(pitch_track(frames[loud], sample_rate) / LOWEST_PITCH)
+    voiced = np.isfinite(pitch)
+    rises = np.diff(energy) > 0
+    peaks = (rises[:-1] & ~rises[1:] & loud[1:-1]).sum()
+    seconds = len(samples) / sample_rate
+    statistics = {"seconds": seconds, "voiced": voiced.mean(), "rate": peaks / seconds}
+    for name, track in (("pitch", pitch[voiced] if voiced.any() else np.zeros(1)), ("energy", energy[loud])):
+        low, high = np.percentile(track, [10, 90])
+        statistics |= {f"{name}_mean": track.mean(), f"{name}_sd": track.std(), f"{name}_p10": low, f"{name}_p90": high}
+    return statistics
+
+
+def prosody_table(corpus: Corpus) -> pd.DataFrame:
+    """`prosody` of every labelled utterance, rows by id, columns by statistic."""
+    corpus.require("audio")
+    reader, scored = AudioReader(), [u for u in corpus if u.label is not None]
+    rows = Parallel(n_jobs=-1, prefer="threads")(delayed(lambda u: prosody(reader(u)))(u) for u in scored)
+    return pd.DataFrame(rows, index=pd.Index([u.id for u in scored], name="id"))
+
+
+def probe(model: Pipeline, inputs: pd.Series | pd.DataFrame, labels: pd.Series, fold: Fold) -> pd.DataFrame:
+    """Fit on the fold's training part; class probabilities of its test part, (n_test, C), rows by id.
+
+    inputs, labels: by utterance id.
+    """
+    train, test = list(fold.train), list(fold.test)
+    model.fit(inputs.loc[train], labels.loc[train])
+    return pd.DataFrame(model.predict_proba(inputs.loc[test]), pd.Index(test, name="id"), model.classes_)
+
+
+def late_fusion(*probabilities: pd.DataFrame) -> pd.DataFrame:
+    """The product of several probes' probabilities, normalised: independent witnesses under equal priors."""
+    product = np.prod([p.to_numpy() for p in probabilities], axis=0)
+    return pd.DataFrame(product / product.sum(axis=1, keepdims=True), probabilities[0].index, probabilities[0].columns)
