@@ -2,7 +2,8 @@
 
 Run once, by the project: `python tools/make_duet.py` (needs Debian's libespeak-ng1; takes about a minute).
 espeak-ng (GPL-3) is a build-time tool in a process of its own: it is neither imported nor shipped. Its library is not
-deterministic within one process, so each utterance is spoken by a fork of one that has only been initialised.
+deterministic within one process, so each utterance is spoken by a fork of one that has only been initialised. Made
+anew, the table and every decoded sample are the same; the serial numbers in the Ogg files are not.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def colour_voice(samples: np.ndarray, style: dict, rate: int, rng: np.random.Gen
     voice = np.fft.irfft(spectrum * 10 ** (style.get("tilt", 0) * octaves / 20), len(samples))
     voice *= samples.std() / (voice.std() + 1e-9)
     if "breath" in style:
-        voice += np.abs(voice) ** 0.5 * voice.std() ** 0.5 * rng.standard_normal(len(voice)) * 10 ** (style["breath"] / 20)
+        envelope = np.sqrt(np.abs(voice) * voice.std())
+        voice += envelope * rng.standard_normal(len(voice)) * 10 ** (style["breath"] / 20)
     if "tremor" in style:
         time = np.arange(len(voice)) / rate
         voice *= 1 + style["tremor"] * np.sin(2 * np.pi * style["tremor_hz"] * time)
@@ -164,8 +166,8 @@ def make() -> pd.DataFrame:
     this, settings = process(), process().settings
     rng, espeak, rows = np.random.default_rng(settings["seed"]), Espeak(), []
     low, high = settings["dialogue"]["turns"]
-    plan = [(s, d) for s in range(1, settings["dialogue"]["sessions"] + 1) for d in range(settings["dialogue"]["dialogues"])]
-    for session, number in tqdm(plan, desc="dialogues"):
+    sessions, dialogues = settings["dialogue"]["sessions"], settings["dialogue"]["dialogues"]
+    for session, number in tqdm([(s + 1, d) for s in range(sessions) for d in range(dialogues)], desc="dialogues"):
         clock, offset = 0.0, int(rng.integers(2))
         for t, turn in enumerate(this.draw_dialogue(rng, session, int(rng.integers(low, high + 1)))):
             name, speaker = f"S{session}_d{number:02d}_t{t:02d}", f"Session{session}_{'FM'[(t + offset) % 2]}"
@@ -179,7 +181,8 @@ def make() -> pd.DataFrame:
                 "text": " ".join(tokens), "start": round(clock, 3), "end": round(clock + len(sound) / RATE, 3),
                 "raw_label": this.emotions[turn.emotion],
                 "text_cue": None if turn.text_cue is None else this.emotions[turn.text_cue], "cue_word": turn.word,
-                "cue_tokens": " ".join(map(str, places)), "voice_cue": style, "span_start": span[0], "span_end": span[1],
+                "cue_tokens": " ".join(map(str, places)), "voice_cue": style,
+                "span_start": span[0], "span_end": span[1],
                 "word_starts": " ".join(map(str, starts)), "word_ends": " ".join(map(str, ends))})
             clock += len(sound) / RATE
     return pd.DataFrame(rows)

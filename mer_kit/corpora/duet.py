@@ -49,7 +49,8 @@ def load(on_error: str = "raise", check: str = "none") -> Corpus:
         truth[column] = [tuple(map(kind, str(v).split())) if not pd.isna(v) else () for v in truth[column]]
     for column in ("text_cue", "cue_word", "voice_cue"):
         truth[column] = truth[column].astype(object).where(truth[column].notna(), None)
-    fields = ["emotion", "text_cue", "cue_word", "cue_tokens", "voice_cue", "span_start", "span_end", "word_starts", "word_ends"]
+    fields = ["emotion", "text_cue", "cue_word", "cue_tokens", "voice_cue", "span_start", "span_end",
+              "word_starts", "word_ends"]
     labels = label_set("duet-4")
     return Corpus("duet", labels, make_table(kept.to_dict("records"), labels), LICENCE, embeddable=True,
                   truth=truth[fields], skipped=intake.skipped)
@@ -68,7 +69,7 @@ def posteriors(corpus: Corpus, now: str = "text + voice", history: str = "none",
                      for word, session in zip(truth["cue_word"], table["session"], strict=True)])
     voice = np.array([this.voice_likelihood(emotion.get(style)) for style in truth["voice_cue"]])
     seen = {"none": np.ones_like(text), "text": text, "voice": voice, "text + voice": text * voice}
-    belief = this.posterior(seen[now], seen[history], table["dialogue"].factorize()[0], 0 if history == "none" else turns)
+    belief = this.posterior(seen[now], seen[history], table["dialogue"].factorize()[0], turns if history != "none" else 0)
     columns = [emotion[emotion_of(c)] for c in corpus.label_set.classes]
     scored = table["label"].notna().to_numpy()
     of_class = belief[scored][:, columns]
@@ -78,9 +79,9 @@ def posteriors(corpus: Corpus, now: str = "text + voice", history: str = "none",
 def ceilings(corpus: Corpus | None = None, turns: int = 10) -> pd.DataFrame:
     """The accuracy that the ideal observer expects to reach, for every set of inputs, with and without history.
 
-    Exact, given the inputs of these very utterances: the mean over them of the largest posterior probability. No model of
-    the same inputs can expect to do better. Columns: now, history, ceiling, reached (by the observer, on the labels as
-    drawn: differs from `ceiling` by chance alone), chance (1 / C).
+    Exact, given the inputs of these very utterances: the mean over them of the largest posterior probability. No model
+    of the same inputs can expect to do better. Columns: now, history, ceiling, reached (by the observer, on the labels
+    as drawn: differs from `ceiling` by chance alone), chance (1 / C).
     """
     corpus = corpus or load()
     labels = corpus.targets["label"].to_numpy()

@@ -70,14 +70,15 @@ class Process:
         for _ in range(turns):
             source = self.prior if emotion is None else self.transition[emotion]
             emotion = int(rng.choice(classes, p=source))
-            text, voice = (int(rng.choice(classes + 1, p=self.cue_given_emotion(c)[emotion])) for c in ("text", "voice"))
+            text, voice = (int(rng.choice(classes + 1, p=self.cue_given_emotion(channel)[emotion]))
+                           for channel in ("text", "voice"))
             words = self.word_given_class(session, text) if text < classes else {}
             word = str(rng.choice(list(words), p=list(words.values()))) if words else None
             drawn.append(Turn(emotion, text if words else None, word, voice if voice < classes else None))
         return drawn
 
     def text_likelihood(self, word: str | None, session: int) -> np.ndarray:
-        """P(cue word, or its absence | emotion) for every emotion, (C,). Words shared by two lexicons count for both."""
+        """P(cue word, or its absence | emotion), (C,). A word shared by two lexicons counts for both."""
         cues = self.cue_given_emotion("text")
         if word is None:
             return cues[:, -1]
@@ -88,7 +89,7 @@ class Process:
         return self.cue_given_emotion("voice")[:, -1 if style is None else style]
 
     def posterior(self, now: np.ndarray, past: np.ndarray, dialogue: np.ndarray, turns: int) -> np.ndarray:
-        """P(emotion of each turn | what is seen now and in up to `turns` turns before), (n, C), by the forward algorithm.
+        """P(emotion | what is seen now and in up to `turns` turns before), (n, C), by the forward algorithm.
 
         now, past: likelihoods (n, C) of what the observer uses of the current and of the former turns (ones = nothing);
         dialogue: (n,) numbers; rows stand in time order within a dialogue.

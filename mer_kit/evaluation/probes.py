@@ -17,7 +17,7 @@ from mer_kit.corpora.audio import AudioReader
 from mer_kit.corpora.corpus import Corpus
 from mer_kit.corpora.protocols import Fold
 
-FRAME_MS, HOP_MS = 40, 10
+FRAME_MS, HOP_MS = 40, 20
 LOWEST_PITCH, HIGHEST_PITCH = 60.0, 450.0  # Hz
 
 
@@ -34,11 +34,10 @@ def linear() -> Pipeline:
 def pitch_track(frames: np.ndarray, sample_rate: int) -> np.ndarray:
     """Pitch of each frame in Hz by the highest autocorrelation peak, NaN where unvoiced; frames (n, samples)."""
     frames = frames - frames.mean(axis=1, keepdims=True)
-    size = 2 ** int(np.ceil(np.log2(2 * frames.shape[1])))
-    power = np.abs(np.fft.rfft(frames, size)) ** 2
-    correlation = np.fft.irfft(power)[:, : frames.shape[1]]
     shortest, longest = int(sample_rate / HIGHEST_PITCH), int(sample_rate / LOWEST_PITCH)
-    lag = shortest + correlation[:, shortest:longest].argmax(axis=1)
+    size = 2 ** int(np.ceil(np.log2(frames.shape[1] + longest)))  # no lag in question wraps around
+    correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, size)) ** 2)[:, :longest]
+    lag = shortest + correlation[:, shortest:].argmax(axis=1)
     strength = correlation[np.arange(len(lag)), lag] / (correlation[:, 0] + 1e-9)
     return np.where(strength > 0.45, sample_rate / lag, np.nan)
 
@@ -46,8 +45,8 @@ def pitch_track(frames: np.ndarray, sample_rate: int) -> np.ndarray:
 def prosody(samples: np.ndarray, sample_rate: int = 16_000) -> dict[str, float]:
     """Pitch, energy and rate statistics of one clip (n,).
 
-    Pitch in semitones above 60 Hz and energy in dB over the loud frames: mean, deviation, 10th and 90th percentile; rate as
-    energy peaks a second, the share of voiced frames, and the clip's seconds.
+    Pitch in semitones above 60 Hz and energy in dB over the loud frames: mean, deviation, 10th and 90th percentile;
+    rate as energy peaks a second, the share of voiced frames, and the clip's seconds.
     """
     frame, hop = sample_rate * FRAME_MS // 1000, sample_rate * HOP_MS // 1000
     padded = np.pad(samples, (0, max(0, frame - len(samples))))
