@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -16,7 +17,7 @@ COLOURS = MappingProxyType({
     "surprise": "#56B4E9",
     "fear": "#CC79A7",
     "disgust": "#009E73",
-    "excitement": "#C9B800",
+    "excitement": "#F0E442",
     "frustration": "#5B3A1E",
 })
 
@@ -53,7 +54,7 @@ class LabelSet:
 
     name: str  # "iemocap-4": corpus and number of classes
     classes: tuple[str, ...]
-    class_of: MappingProxyType  # raw label -> class
+    class_of: Mapping[str, str]  # raw label -> class
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -69,7 +70,7 @@ class LabelSet:
 
 
 def _label_set(name: str, **raw_to_class: str) -> LabelSet:
-    return LabelSet(name, tuple(dict.fromkeys(raw_to_class.values())), MappingProxyType(raw_to_class))
+    return LabelSet(name, tuple(dict.fromkeys(raw_to_class.values())), raw_to_class)
 
 
 def _as_they_are(name: str, labels: str) -> LabelSet:

@@ -11,53 +11,81 @@ import numpy as np
 import soundfile as sf
 
 from mer_kit.corpora.corpus import Utterance
-from mer_kit.errors import BadInput, Missing
+from mer_kit.errors import BadInput, Missing, unknown
 
 CHECKS = ("none", "header", "samples")
 SILENCE = 10 ** (-80 / 20)  # a clip that never exceeds -80 dB of full scale is silent
+ROUNDING = 0.01  # s; a written end may lie this much past the file's
 
 
-def fault(path: str | Path, check: str = "header") -> str | None:
+class _Fault(Exception):
+    """Why an audio file cannot be used, as a phrase."""
+
+
+def fault(path: str | Path, check: str = "header", part: tuple[float, float] | None = None) -> str | None:
     """Why an audio file cannot be used, as a phrase, or None.
 
-    `check`: "none" trusts the file, "header" opens it, "samples" decodes it whole
-    (and finds truncation, NaN and silence).
+    `check`: "none" trusts the file, "header" opens it, "samples" decodes it (and finds truncation, NaN and silence).
+    `part`: start and end in seconds, where only that part of the file is used: it must lie in the file.
     """
-    path = Path(path)
-    if check == "none":
-        return None
-    if not path.is_file():
-        return "the audio file is missing"
-    if path.stat().st_size == 0:
-        return "the audio file is empty (0 bytes)"
+    if check not in CHECKS:
+        raise unknown("check", check, CHECKS)
     try:
-        if _is_truncated(path):
-            return "the audio file is truncated (its header promises more than there is)"
-        frames = sf.info(path).frames
-        samples = sf.read(path, dtype="float32")[0] if check == "samples" else None
-    except (sf.LibsndfileError, RuntimeError) as error:
-        return f"the file is not readable audio ({_reason(error)})"
-    if frames == 0:
-        return "the audio file holds no samples"
-    return None if samples is None else _fault_of(samples, frames)
-
-
-def _fault_of(samples: np.ndarray, frames: int) -> str | None:
-    if len(samples) < frames:
-        return f"the audio file is truncated ({len(samples)} of {frames} frames)"
-    if not np.isfinite(samples).all():
-        return "the audio holds NaN or infinite samples"
-    if np.abs(samples).max() < SILENCE:
-        return "the audio is silent throughout"
+        if check != "none":
+            _decode(Path(path), part, check == "samples")
+    except _Fault as why:
+        return str(why)
     return None
 
 
+def _decode(path: Path, part: tuple[float, float] | None, read: bool = True) -> tuple[np.ndarray, int]:
+    """Samples (n, channels) as float32 and their rate in Hz; without `read`, all that can be told from the header."""
+    try:
+        if not path.is_file():
+            raise _Fault("the audio file is missing")
+        if path.stat().st_size == 0:
+            raise _Fault("the audio file is empty (0 bytes)")
+        if _is_truncated(path):
+            raise _Fault("the audio file is truncated (its header promises more than there is)")
+        with sf.SoundFile(path) as file:
+            frames = _seek(file, part) if file.frames else 0
+            samples, rate = file.read(frames if read else 0, dtype="float32", always_2d=True), file.samplerate
+    except (sf.LibsndfileError, RuntimeError, OSError) as error:
+        raise _Fault(f"the file is not readable audio ({_reason(error)})") from None
+    if frames == 0:
+        raise _Fault("the audio file holds no samples")
+    if read:
+        _check_samples(samples, frames)
+    return samples, rate
+
+
+def _seek(file: sf.SoundFile, part: tuple[float, float] | None) -> int:
+    """Goes to where the part begins; how many frames it has."""
+    if part is None:
+        return file.frames
+    if not 0 <= part[0] < part[1] <= file.frames / file.samplerate + ROUNDING:
+        raise _Fault(f"the part {part[0]:g} to {part[1]:g} s is not in the file ({file.frames / file.samplerate:g} s)")
+    start, end = (min(round(seconds * file.samplerate), file.frames) for seconds in part)
+    file.seek(start)
+    return end - start
+
+
+def _check_samples(samples: np.ndarray, frames: int) -> None:
+    if len(samples) < frames:
+        raise _Fault(f"the audio file is truncated ({len(samples)} of {frames} frames)")
+    if not np.isfinite(samples).all():
+        raise _Fault("the audio holds NaN or infinite samples")
+    if np.abs(samples).max() < SILENCE:
+        raise _Fault("the audio is silent throughout")
+
+
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].split(": ")[-1].strip(" .")
+    text = getattr(error, "strerror", None) or str(error)  # without the path
+    return text.splitlines()[0].split(": ")[-1].strip(" .")
 
 
 def _is_truncated(path: Path) -> bool:
-    """Does a WAV's data chunk reach past the end of the file, or an Ogg stream lack its last page?"""
+    """Does a WAV's data chunk reach past the end of the file, or an Ogg stream lack (part of) its last page?"""
     size = path.stat().st_size
     with path.open("rb") as file:
         magic = file.read(12)
@@ -69,10 +97,12 @@ def _is_truncated(path: Path) -> bool:
                 file.seek(length + length % 2, 1)
             return True
         if magic[:4] == b"OggS":
-            file.seek(max(0, size - 65_536 - 512))
+            file.seek(max(0, size - 2 * 65_536))
             tail = file.read()
-            last = tail.rfind(b"OggS")
-            return last < 0 or last + 6 > len(tail) or not tail[last + 5] & 4  # bit 2: end of stream
+            page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
+            if len(page) < 27 or not page[5] & 4:  # bit 2: end of stream
+                return True
+            return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])  # header, segment table, segments
     return False
 
 
@@ -102,21 +132,12 @@ class AudioReader:
     def __call__(self, utterance: Utterance) -> np.ndarray:
         if utterance.audio is None:
             raise Missing(f"utterance {utterance.id} has no audio; expected a path to a sound file")
-        if why := fault(utterance.audio):
-            raise BadInput(f"{utterance.audio}: utterance {utterance.id}: {why}")
-        samples, rate = self._decode(utterance)
-        if why := _fault_of(samples, 0):
-            raise BadInput(f"{utterance.audio}: utterance {utterance.id}: {why}")
+        try:
+            samples, rate = _decode(utterance.audio, (utterance.start, utterance.end) if utterance.segment else None)
+        except _Fault as why:
+            raise BadInput(f"{utterance.audio}: utterance {utterance.id}: {why}") from None
+        self.counts["mixed down"] += samples.shape[1] > 1
         return self._fit(self._resample(samples.mean(axis=1), rate))
-
-    def _decode(self, utterance: Utterance) -> tuple[np.ndarray, int]:
-        with sf.SoundFile(utterance.audio) as file:
-            if utterance.segment:
-                file.seek(int(utterance.start * file.samplerate))
-            frames = round((utterance.end - utterance.start) * file.samplerate) if utterance.segment else -1
-            samples = file.read(frames, dtype="float32", always_2d=True)
-            self.counts["mixed down"] += file.channels > 1
-            return samples, file.samplerate
 
     def _resample(self, samples: np.ndarray, rate: int) -> np.ndarray:
         if rate == self.sample_rate:

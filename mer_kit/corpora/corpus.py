@@ -115,7 +115,8 @@ def make_table(rows: list[dict], label_set: LabelSet, order: str = "start") -> p
     if not rows:
         raise BadInput("no utterance was found; expected at least one")
     table = pd.DataFrame(rows)
-    table = table.sort_values(["session", "dialogue", order, "id"], kind="stable", ignore_index=True)
+    first = table.groupby("dialogue")["session"].transform("min")  # a dialogue stays whole, whatever its sessions
+    table = table.assign(first=first).sort_values(["first", "dialogue", order, "id"], kind="stable", ignore_index=True)
     table["turn"] = table.groupby("dialogue", sort=False).cumcount()
     table["label"] = _labels(table["raw_label"], label_set)
     optional = [c for c in ("split", "segment") if c in table]

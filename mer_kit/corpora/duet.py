@@ -1,6 +1,6 @@
 """The embedded corpus `duet`: synthetic dialogues whose generating process, and so the best possible score, is known.
 
-1,800 English utterances in dyadic dialogues, five sessions of two speakers each, seven emotions. Its process stands in
+1,885 English utterances in dyadic dialogues, five sessions of two speakers each, seven emotions. Its process stands in
 duet_process.py and duet_data/process.toml; `ceilings()` is what an ideal observer of given inputs can reach.
 """
 
@@ -69,7 +69,8 @@ def posteriors(corpus: Corpus, now: str = "text + voice", history: str = "none",
                      for word, session in zip(truth["cue_word"], table["session"], strict=True)])
     voice = np.array([this.voice_likelihood(emotion.get(style)) for style in truth["voice_cue"]])
     seen = {"none": np.ones_like(text), "text": text, "voice": voice, "text + voice": text * voice}
-    belief = this.posterior(seen[now], seen[history], table["dialogue"].factorize()[0], turns if history != "none" else 0)
+    dialogue = table["dialogue"].factorize()[0]
+    belief = this.posterior(seen[now], seen[history], dialogue, 0 if history == "none" else turns)
     columns = [emotion[emotion_of(c)] for c in corpus.label_set.classes]
     scored = table["label"].notna().to_numpy()
     of_class = belief[scored][:, columns]

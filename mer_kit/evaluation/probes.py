@@ -14,8 +14,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mer_kit.corpora.audio import AudioReader
+from mer_kit.corpora.audit import seen_in_training
 from mer_kit.corpora.corpus import Corpus
-from mer_kit.corpora.protocols import Fold
+from mer_kit.corpora.protocols import Fold, Protocol
 
 FRAME_MS, HOP_MS = 40, 20
 LOWEST_PITCH, HIGHEST_PITCH = 60.0, 450.0  # Hz
@@ -81,6 +82,31 @@ def probe(model: Pipeline, inputs: pd.Series | pd.DataFrame, labels: pd.Series, 
     train, test = list(fold.train), list(fold.test)
     model.fit(inputs.loc[train], labels.loc[train])
     return pd.DataFrame(model.predict_proba(inputs.loc[test]), pd.Index(test, name="id"), model.classes_)
+
+
+def run_probes(corpus: Corpus, protocol: Protocol, sound: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Bag of words, voice statistics and their late fusion over all folds, whichever inputs the corpus has.
+
+    sound: `prosody_table(corpus)`, where it is at hand. Returns columns protocol (its title), inputs ("text", "voice",
+    "text + voice"), fold, id, truth, predicted, seen (the text stands in training).
+    """
+    targets, runs = corpus.targets.set_index("id"), []
+    if sound is None and targets["audio"].notna().all():
+        sound = prosody_table(corpus)
+    for fold in protocol.folds:
+        outcomes = {}
+        if targets["text"].notna().all():
+            outcomes["text"] = probe(bag_of_words(), targets["text"], targets["label"], fold)
+        if sound is not None:
+            outcomes["voice"] = probe(linear(), sound, targets["label"], fold)
+        if len(outcomes) == 2:
+            outcomes["text + voice"] = late_fusion(*outcomes.values())
+        seen = seen_in_training(corpus, fold)
+        runs += [pd.DataFrame({"protocol": protocol.title, "inputs": inputs, "fold": fold.name, "id": p.index,
+                               "truth": targets["label"].loc[p.index].to_numpy(),
+                               "predicted": p.idxmax(axis=1).to_numpy(), "seen": seen.loc[p.index].to_numpy()})
+                 for inputs, p in outcomes.items()]
+    return pd.concat(runs, ignore_index=True)
 
 
 def late_fusion(*probabilities: pd.DataFrame) -> pd.DataFrame:

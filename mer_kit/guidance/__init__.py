@@ -1,0 +1,1 @@
+"""What guides the fusion: label keywords, tonal labels, label embeddings."""

@@ -1,0 +1,133 @@
+"""A real Chromium, a page that reports every request and complaint, and a JupyterLab that starts once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mer_kit.install import ROOT
+from mer_kit.machine import find_chromium
+
+HERE = Path(__file__).parent
+SCREENSHOTS = ROOT / "build" / "screenshots"
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync")
+PATIENCE = 60.0  # s for JupyterLab to answer
+
+
+def pytest_collection_modifyitems(items):
+    """Everything in this folder drives a browser."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator:
+    """Debian's Chromium, driven by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not (program := find_chromium()):
+        pytest.skip("no Chromium is here; Debian and Ubuntu: apt install chromium")
+    with playwright.sync_playwright() as driver, driver.chromium.launch(executable_path=program, args=FLAGS) as browser:
+        yield browser
+
+
+@dataclass
+class Watched:
+    """A page, the requests that left the allowed places, and what its console complained of."""
+
+    page: object
+    outside: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def screenshot(self, name: str) -> None:
+        """Keep what is seen under build/screenshots."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@pytest.fixture
+def watch(chromium, request) -> Callable[..., Watched]:
+    """`watch("file://", colour="dark")`: a fresh page on which requests to any other place are aborted and noted."""
+
+    def open_page(*allowed: str, colour: str = "light", height: int = 900) -> Watched:
+        page = chromium.new_page(viewport={"width": 1280, "height": height}, color_scheme=colour)
+        request.addfinalizer(page.close)
+        watched = Watched(page)
+
+        def gate(route):
+            if route.request.url.startswith((*allowed, "data:", "blob:")):
+                return route.continue_()
+            watched.outside.append(route.request.url)
+            return route.abort()
+
+        page.route("**/*", gate)
+        page.on("console", lambda m: watched.complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: watched.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (watched.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        return watched
+
+    return open_page
+
+
+@dataclass
+class Lab:
+    """A running JupyterLab."""
+
+    root: Path  # holds a copy of notebooks/
+    base: str
+    token: str
+
+    def url(self, notebook: Path) -> str:
+        """The address of a notebook, in a workspace of its own."""
+        return f"{self.base}/lab/tree/{notebook.name}?token={self.token}&reset"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    """JupyterLab over a copy of notebooks/, with folders and settings of its own."""
+    home, root = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("checkout") / "notebooks"
+    shutil.copytree(ROOT / "notebooks", root, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    quiet = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    here = Lab(root, f"http://127.0.0.1:{port}", secrets.token_hex(16))
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
+               "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+               "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
+    environment = os.environ | {k: str(home / v) for k, v in folders.items()} | {"JUPYTER_TOKEN": here.token}
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait_for(here, server, home / "log")
+            yield here
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _wait_for(lab: Lab, server: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(f"{lab.base}/api/status?token={lab.token}", timeout=2)
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not answer within {PATIENCE:.0f} s:\n{log.read_text()}")

@@ -1,0 +1,75 @@
+"""Every notebook: stored clean, one cell of literal parameters, no definitions, and runs to its end, small."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mer_kit.batch_runs import NOTEBOOKS, parameters_of, plan, run_notebook
+
+ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
+SMALL: dict[str, dict] = {}  # number of a notebook -> the parameters that make it smallest
+
+every_notebook = pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+
+
+def code(notebook: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
+def without_magics(cell: nbformat.NotebookNode) -> ast.Module:
+    return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!"))))
+
+
+def test_names_are_ordered():
+    assert all(re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem) for path in ALL)
+    assert len({path.stem[:2] for path in ALL}) == len(ALL), "two notebooks have one number"
+
+
+@every_notebook
+def test_it_is_stored_clean(notebook):
+    whole = nbformat.read(notebook, as_version=4)
+    nbformat.validate(whole)
+    assert whole.metadata["kernelspec"]["name"] == "python3" and "widgets" not in whole.metadata
+    for cell in code(notebook):
+        assert not cell.outputs and cell.execution_count is None
+        assert "papermill" not in cell.metadata
+
+
+@every_notebook
+def test_it_has_one_cell_of_literal_parameters(notebook):
+    (cell,) = [cell for cell in code(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    names = []
+    for statement in ast.parse(cell.source).body:
+        assert isinstance(statement, ast.Assign | ast.AnnAssign), f"no parameter: {ast.unparse(statement)}"
+        target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+        ast.literal_eval(statement.value)
+        names.append(target.id)
+    assert names == list(parameters_of(notebook)), "papermill does not see every parameter"
+    assert all(name.isupper() for name in names)
+
+
+@every_notebook
+def test_it_defines_nothing(notebook):
+    for cell in code(notebook):
+        kinds = {type(node) for node in ast.walk(without_magics(cell))}
+        assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef}, f"move to mer_kit:\n{cell.source}"
+
+
+def test_small_sizes_name_notebooks_that_exist():
+    assert set(SMALL) <= {path.stem[:2] for path in ALL}
+
+
+@every_notebook
+def test_it_runs_to_its_end(notebook, tmp_path):
+    small = SMALL.get(notebook.stem[:2], {})
+    own = {"FIGURES_DIR": str(tmp_path)} if "FIGURES_DIR" in parameters_of(notebook) else {}
+    ended = run_notebook(notebook, plan([notebook], small | own)[notebook], tmp_path, cell_timeout=300)
+    assert ended["status"] == "ok", ended["error"]
+    for cell in code(tmp_path / notebook.name):
+        said = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr")
+        assert not said, f"on standard error:\n{said}"
