@@ -22,7 +22,9 @@ TAGS = frozenset((
     "thead", "tr", "u", "ul"))
 ATTRIBUTES = {
     "*": ["class", "dir", "id", "lang", "style", "title"],
-    "a": ["href"], "audio": ["controls"], "col": ["span"], "details": ["open"], "ol": ["start"],
+    "a": ["href"], "col": ["span"], "details": ["open"], "ol": ["start"],
+    "audio": lambda tag, name, value: name in ("controls", "preload", "aria-label") or (
+        name == "src" and value.startswith("data:audio/")),
     "img": lambda tag, name, value: name in ("alt", "width", "height") or (name == "src" and value.startswith("data:")),
     "source": lambda tag, name, value: name == "type" or (name == "src" and value.startswith("data:")),
     "td": ["colspan", "rowspan"], "th": ["colspan", "rowspan", "scope"],
@@ -74,7 +76,7 @@ def _local(data: dict, nonce: str) -> dict:
     """The one form of an output that the report shows, made local and harmless."""
     if PLOTLY in data:
         return {"text/html": _plot(data[PLOTLY], nonce)}
-    if WIDGET in data:
+    if WIDGET in data and "text/html" not in data:  # a widget's static twin stands for it
         note = "An interactive explorer: open this notebook in JupyterLab (make lab) to use it."
         return {"text/html": f'<p class="explorer">{note}</p>'}
     if "text/html" in data:

@@ -1,0 +1,86 @@
+"""What goes into a model and what comes out of it; the same for the three papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Sequences of different lengths side by side.
+
+    values (batch, longest, ...), zeros where `mask` (batch, longest) is False. Encoders turn one Padded into another.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, sequences: Sequence[Tensor]) -> Padded:
+        """Pad sequences (length_i, ...) to the longest of them."""
+        lengths = torch.tensor([len(s) for s in sequences])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        return cls(pad_sequence(list(sequences), batch_first=True), mask)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(batch,)"""
+        return self.mask.sum(dim=1)
+
+    def to(self, device: torch.device | str) -> Padded:
+        return Padded(self.values.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
+    def mean(self) -> Tensor:
+        """Mean over what is real, (batch, ...)."""
+        return masked_mean(self.values, self.mask)
+
+    def max(self) -> Tensor:
+        """Maximum over what is real, (batch, ...)."""
+        return self.values.masked_fill(~_like(self.mask, self.values), float("-inf")).amax(dim=1)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over dimension 1 where `mask` (batch, length) is True; values (batch, length, ...); zeros where all is masked."""
+    weight = _like(mask, values).to(values.dtype)
+    return (values * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+
+
+def _like(mask: Tensor, values: Tensor) -> Tensor:
+    return mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances as a model sees them; a corpus without one modality leaves it None."""
+
+    ids: tuple[str, ...]
+    labels: Tensor | None  # (batch,) class numbers
+    text: Padded | None = None  # token ids (batch, tokens), or states of a frozen encoder (batch, tokens, d_t)
+    current: Tensor | None = None  # (batch, tokens) True for the words of the utterance itself, False for history, marks
+    speech: Padded | None = None  # waveforms (batch, samples), acoustic frames or frozen states (batch, frames, d)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device."""
+        moved = {name: part.to(device) for name in ("labels", "text", "current", "speech")
+                 if (part := getattr(self, name)) is not None}
+        return replace(self, **moved)
+
+
+@dataclass
+class ModelOutput:
+    """What a model says of a batch: class logits, its loss and the loss's parts, and what it attended to."""
+
+    logits: Tensor  # (batch, C)
+    loss: Tensor | None = None  # the weighted sum; None without labels
+    terms: dict[str, Tensor] = field(default_factory=dict)  # unweighted parts of the loss, by the paper's symbol
+    attention: dict[str, Tensor] = field(default_factory=dict)  # "label_token" (batch, tokens, C), "token_frame", ...
+    masks: dict[str, Tensor] = field(default_factory=dict)  # "tokens" (batch, tokens), "frames" (batch, frames)
+    features: Tensor | None = None  # (batch, d) what the classifier sees
