@@ -45,7 +45,7 @@ class Padded:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over dimension 1 where `mask` (batch, length) is True; values (batch, length, ...); zeros where all is masked."""
+    """Mean of values (batch, length, ...) where `mask` (batch, length) is True, (batch, ...); zeros where it never is."""
     weight = _like(mask, values).to(values.dtype)
     return (values * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
 
@@ -61,7 +61,7 @@ class Batch:
     ids: tuple[str, ...]
     labels: Tensor | None  # (batch,) class numbers
     text: Padded | None = None  # token ids (batch, tokens), or states of a frozen encoder (batch, tokens, d_t)
-    current: Tensor | None = None  # (batch, tokens) True for the words of the utterance itself, False for history, marks
+    current: Tensor | None = None  # (batch, tokens) True for words of the utterance itself, not of its history
     speech: Padded | None = None  # waveforms (batch, samples), acoustic frames or frozen states (batch, frames, d)
 
     def __len__(self) -> int:

@@ -114,22 +114,19 @@ def _show_skipped(skipped, notes: tuple[str, ...]) -> None:
 
 
 def _show_protocol(loaded, scheme: str | None) -> None:
-    """The folds and their audit; for no scheme, the first of the usual ones that this corpus allows."""
+    """The folds and their audit, or why the usual protocol refuses this corpus; one asked for by name must fit."""
     from mer_kit.corpora.audit import audit
-    from mer_kit.corpora.protocols import make_protocol
+    from mer_kit.corpora.protocols import make_protocol, usual_scheme
 
-    for candidate in [scheme] if scheme else ["official", "session-out", "speaker-out-5"]:
-        try:
-            made = make_protocol(loaded, candidate)
-        except BadInput as error:
-            refusal = error
-            continue
-        out.print(frame_table(made.table(loaded), f"protocol {made.title}: utterances by part and class"))
-        out.print(frame_table(audit(loaded, made), f"audit of {made.name}"))
+    try:
+        made = make_protocol(loaded, scheme or usual_scheme(loaded))
+    except BadInput as refusal:
+        if scheme:
+            raise
+        out.print("no protocol:", plain(refusal), soft_wrap=True)
         return
-    if scheme:
-        raise refusal
-    out.print("no usual protocol fits:", plain(refusal), soft_wrap=True)
+    out.print(frame_table(made.table(loaded), f"protocol {made.title}: utterances by part and class"))
+    out.print(frame_table(audit(loaded, made), f"audit of {made.name}"))
 
 
 @prepare.command()
@@ -174,6 +171,7 @@ def figures(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT
     from mer_kit.batch_runs import NOTEBOOKS, find_notebooks, parameters_of
 
     drawing = [notebook for notebook in find_notebooks() if "FIGURES_DIR" in parameters_of(notebook)]
+    (ROOT / "figures").mkdir(exist_ok=True)
     _run_and_report(drawing, {"FIGURES_DIR": os.path.relpath(ROOT / "figures", NOTEBOOKS)}, executed, report)
 
 

@@ -65,6 +65,13 @@ def test_a_manifest_shows_what_was_skipped_and_why(call, manifest):
     assert "skipped: 0" not in shown.stdout and "own.tsv" in shown.stdout
 
 
+def test_a_corpus_too_small_for_folds_is_shown_all_the_same(call, manifest):
+    manifest.write_text(HEADER + "a\tx\thello\tanger\t0\nb\ty\tthere\tjoy\t0\n")
+    shown = call("corpus", manifest)
+    assert shown.exit_code == 0 and "durations" in shown.output and "no protocol: corpus" in shown.output
+    assert call("corpus", manifest, "--protocol", "speaker-out-5").exit_code == 2
+
+
 def test_nothing_from_a_corpus_is_taken_for_markup():
     hostile = "[red]x[/red] [link=file:///]\x1b[2J\u202e"
     assert plain(hostile).plain == "[red]x[/red] [link=file:///]�[2J�" and not plain(hostile).spans

@@ -65,6 +65,15 @@ def test_no_page_loads_anything_from_elsewhere(tmp_path):
     assert "JupyterLab" in soup.select_one(".explorer").text
 
 
+def test_a_widgets_static_twin_stands_for_it_and_sound_is_kept(tmp_path):
+    twin = "<details><summary>How many?</summary><p>four</p></details>"
+    sound = "<audio controls src='data:audio/ogg;base64,AAAA'></audio><audio src='https://x/y.ogg'></audio>"
+    soup = page(tmp_path, {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/html": twin},
+                {"text/html": sound})
+    assert soup.select_one("details p").text == "four" and not soup.select(".explorer")
+    assert [audio.get("src") for audio in soup.find_all("audio")] == ["data:audio/ogg;base64,AAAA", None]
+
+
 def test_markup_in_transcripts_stays_text(tmp_path):
     import pandas as pd
 
