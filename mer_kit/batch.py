@@ -45,7 +45,7 @@ class Padded:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values (batch, length, ...) where `mask` (batch, length) is True, (batch, ...); zeros where it never is."""
+    """Mean of values (batch, length, ...) where `mask` (batch, length) is True; zeros where it never is."""
     weight = _like(mask, values).to(values.dtype)
     return (values * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
 

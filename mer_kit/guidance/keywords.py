@@ -44,22 +44,36 @@ def keywords(texts: Sequence[str], labels: Sequence[str], classes: Sequence[str]
     Returns columns class, rank (1 ..), word, count, df, tfidf; ties in the order of the alphabet. Classes whose words
     all occur in every class have no rows: such texts carry nothing.
     """
-    if missing := [c for c in classes if c not in set(labels)]:
-        raise BadInput(f"no training text of class {missing[0]!r}; keywords need every class: {', '.join(classes)}")
+    require_classes("text", labels, classes)
     stops = pick("stop_words", stop_words, STOP_WORDS) if isinstance(stop_words, str) else frozenset(stop_words)
     counts, words = class_counts(texts, labels, classes)
-    counted = counts >= min_count
+    stopped = np.array([w in stops or w.split("'")[0] in stops for w in words])
+    return tf_idf(counts, counts >= min_count, words, classes, top_k, idf, stopped, "word")
+
+
+def tf_idf(counts: np.ndarray, counted: np.ndarray, terms: Sequence, classes: Sequence[str], top_k: int | None,
+           idf: str = "log", stopped: np.ndarray | bool = False, column: str = "term") -> pd.DataFrame:
+    """The `top_k` terms of each class, words or codes of sound, as in `keywords`; `column` names them in the table.
+
+    counts (C, terms); counted (C, terms): does the term count for the class (df sums it)? stopped (terms,): left out.
+    """
     df = np.maximum(counted.sum(axis=0), 1)
     weight = counts * pick("idf", idf, IDF)(len(classes), df)
-    stopped = np.array([w in stops or w.split("'")[0] in stops for w in words])
-    usable = counted & ~stopped & (weight > 0)
-    rows = [(c, words[j], counts[i, j], df[j], weight[i, j])
+    usable = counted & ~np.asarray(stopped) & (weight > 0)
+    rows = [(c, terms[j], counts[i, j], df[j], weight[i, j])
             for i, c in enumerate(classes) for j in np.flatnonzero(usable[i])]
-    table = pd.DataFrame(rows, columns=["class", "word", "count", "df", "tfidf"])
+    table = pd.DataFrame(rows, columns=["class", column, "count", "df", "tfidf"])
     table["class"] = pd.Categorical(table["class"], list(classes))
-    table = table.sort_values(["class", "tfidf", "word"], ascending=[True, False, True], ignore_index=True)
+    table = table.sort_values(["class", "tfidf", column], ascending=[True, False, True], ignore_index=True)
     table.insert(1, "rank", table.groupby("class", observed=True).cumcount() + 1)
     return table if top_k is None else table[table["rank"] <= top_k].reset_index(drop=True)
+
+
+def require_classes(what: str, labels: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse training labels in which a class never occurs; what: "text" or "sound"."""
+    if missing := [c for c in classes if c not in set(labels)]:
+        raise BadInput(f"no training {what} of class {missing[0]!r}; what is key to a class shows only beside "
+                       f"every other: {', '.join(classes)}")
 
 
 def class_counts(texts: Sequence[str], labels: Sequence[str], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,99 @@
+"""Batches of utterances of like length, so that little is computed on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+from mer_kit.batch import Batch
+from mer_kit.errors import BadInput
+
+JITTER = 0.1  # a length counts for up to this share more or less, so that neighbours change from epoch to epoch
+
+
+def length_buckets(lengths: Sequence[int], batch_size: int, *, seed: int | None = None,
+                   max_padded: int | None = None) -> list[list[int]]:
+    """Places 0 .. n - 1 in batches of up to `batch_size` of like length, each place exactly once.
+
+    seed: of neighbours and of the order of batches; None: the shortest first, ties in the order given, for scoring.
+    max_padded: a batch's size times its longest length stays within it (a longer utterance stands alone).
+
+    >>> length_buckets([5, 1, 4, 2], 2)
+    [[1, 3], [2, 0]]
+    """
+    if batch_size < 1:
+        raise BadInput(f"batch_size is {batch_size}; expected 1 or more")
+    lengths = np.asarray(lengths)
+    random = np.random.default_rng(seed)
+    blurred = lengths if seed is None else lengths * random.uniform(1 - JITTER, 1 + JITTER, len(lengths))
+    batches: list[list[int]] = []
+    longest = 0
+    for place in np.argsort(blurred, kind="stable").tolist():
+        longest = max(longest, lengths[place])
+        full = not batches or len(batches[-1]) == batch_size
+        if full or (max_padded and (len(batches[-1]) + 1) * longest > max_padded):
+            batches.append([])
+            longest = lengths[place]
+        batches[-1].append(place)
+    return batches if seed is None else [batches[i] for i in random.permutation(len(batches))]
+
+
+def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+    """The share of places in padded batches that hold nothing, 0 .. 1.
+
+    >>> padding_share([1, 3], [[0, 1]])
+    0.3333333333333333
+    """
+    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    return float(1 - sum(lengths[i] for batch in batches for i in batch) / padded)
+
+
+class BucketSampler(Sampler[list[int]]):
+    """`length_buckets`, drawn anew for each epoch from the seed and the epoch's number."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int | None, max_padded: int | None) -> None:
+        self.lengths, self.seed, self.max_padded = lengths, seed, max_padded
+        self.batch_size = None  # what accelerate calls batches of changing size
+        self._most = batch_size
+        self.set_epoch(0)
+
+    @property
+    def sampler(self) -> BucketSampler:
+        """Where accelerate looks for `set_epoch` when it gives each process its share of the batches."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        seed = None if self.seed is None else np.random.SeedSequence((self.seed, epoch)).generate_state(1).item()
+        self.batches = length_buckets(self.lengths, self._most, seed=seed, max_padded=self.max_padded)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Batches(DataLoader):
+    """An epoch of batches of like length: iterate after `set_epoch(n)`; `accelerator.prepare` takes it as it is.
+
+    ids, lengths: of the utterances, side by side. make_batch: ids -> Batch. seed None: one fixed order, for scoring.
+    """
+
+    def __init__(self, ids: Sequence[str], lengths: Sequence[int], batch_size: int,
+                 make_batch: Callable[[list[str]], Batch], seed: int | None = None,
+                 max_padded: int | None = None) -> None:
+        if len(ids) != len(lengths) or not len(ids):
+            raise BadInput(f"{len(ids)} ids and {len(lengths)} lengths; expected one length an id, and at least one")
+        sampler = BucketSampler(lengths, batch_size, seed, max_padded)
+        super().__init__(list(ids), batch_sampler=sampler, collate_fn=make_batch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Batches of another epoch: others and in another order, the same for the same number."""
+        self.batch_sampler.set_epoch(epoch)
+
+    @property
+    def padding_share(self) -> float:
+        """Of the epoch at hand."""
+        return padding_share(self.batch_sampler.lengths, self.batch_sampler.batches)

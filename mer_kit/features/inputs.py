@@ -1,0 +1,181 @@
+"""From utterances to tensors: tokens with history, acoustic frames or waveforms, states of frozen encoders, batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
+
+from mer_kit.batch import Batch, Padded
+from mer_kit.corpora.corpus import Corpus, Utterance
+from mer_kit.encoders import acoustics
+from mer_kit.encoders.hub import in_eval_mode
+from mer_kit.errors import BadInput, pick, unknown
+from mer_kit.features.batching import length_buckets
+from mer_kit.features.store import MemoryStore, weights_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+KINDS = ("frames", "waves")
+Tokens = tuple[Tensor, Tensor]  # token ids (tokens,) or states (tokens, dim); own words (tokens,)
+
+
+class TextInputs:
+    """Utterance id -> (token ids, which of them are the utterance's own words), with its history spliced before it.
+
+    "no more than ten historical utterances are spliced for each utterance and the maximum token length is limited to
+    150" (LE-MER, 3.2). Silent on how; here: [CLS] oldest [SEP] ... [SEP] newest [SEP] current [SEP]. Whole turns are
+    left out, the oldest first; an utterance too long by itself loses its end. Turns without words are passed over. An
+    utterance without words is its last [SEP], so that means over it exist. `counts`: of utterances seen so far,
+    "histories cut" and "texts cut".
+    """
+
+    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, history_turns: int = 10,
+                 max_tokens: int = 150) -> None:
+        corpus.require("text")
+        if max_tokens < 3:
+            raise BadInput(f"max_tokens is {max_tokens}; expected 3 or more: [CLS], a token and [SEP]")
+        self.history_turns, self.max_tokens = history_turns, max_tokens
+        self.first, self.between = tokenizer.cls_token_id, tokenizer.sep_token_id
+        texts = [text or "" for text in corpus.table["text"]]
+        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        self._tokens = dict(zip(corpus.table["id"], encoded, strict=True))
+        dialogues = corpus.table.groupby("dialogue", sort=False)["id"].agg(list)
+        self._before = {u: ids[max(0, i - history_turns):i] for ids in dialogues for i, u in enumerate(ids)}
+        self._made: dict[str, Tokens] = {}
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, utterance: str) -> Tokens:
+        if utterance not in self._made:
+            self._made[utterance] = self._splice(utterance)
+        return self._made[utterance]
+
+    def _splice(self, utterance: str) -> Tokens:
+        own = pick("utterance", utterance, self._tokens)[: self.max_tokens - 2]
+        self.counts["texts cut"] += len(own) < len(self._tokens[utterance])
+        history: list[int] = []
+        for turn in reversed(self._before[utterance]):
+            tokens = self._tokens[turn]
+            if len(own) + len(history) + len(tokens) + 3 > self.max_tokens and tokens:
+                self.counts["histories cut"] += 1
+                break
+            history = [*tokens, self.between, *history] if tokens else history
+        ids = torch.tensor([self.first, *history, *own, self.between])
+        current = torch.zeros(len(ids), dtype=torch.bool)
+        current[len(history) + 1 : -1 if own else None] = True
+        return ids, current
+
+
+class SpeechInputs:
+    """Utterance id -> acoustic frames (frames, 83) or samples (n,) at 16 kHz, computed once and kept in `store`.
+
+    kind: "frames" or "waves". Clips longer than `max_seconds` are cut, shorter than 0.1 s padded; `counts` says how
+    many of those read in this process were.
+    """
+
+    def __init__(self, corpus: Corpus, kind: str = "frames", max_seconds: float = 20.0,
+                 store: MemoryStore | None = None) -> None:
+        from mer_kit.corpora.audio import AudioReader  # here: soundfile may be absent where all is in a store
+
+        corpus.require("audio")
+        if kind not in KINDS:
+            raise unknown("kind of speech input", kind, KINDS)
+        self.corpus, self.kind, self.store = corpus, kind, MemoryStore() if store is None else store
+        self._read = AudioReader(min_seconds=acoustics.SHORTEST, max_seconds=max_seconds)
+        self._keys: dict[str, str] = {}
+        self.counts = self._read.counts
+
+    def __call__(self, utterance: str) -> Tensor:
+        if utterance not in self._keys:
+            self._keys[utterance] = self._key(self.corpus[utterance])
+        return self.store.fetch(self._keys[utterance], lambda: {"values": self._compute(utterance)})["values"]
+
+    def fill(self, utterances: Iterable[str]) -> SpeechInputs:
+        """Compute all of them now, under a progress bar."""
+        for utterance in tqdm(list(utterances), f"speech, {self.kind}", unit="clip", delay=2, leave=False):
+            self(utterance)
+        return self
+
+    def _compute(self, utterance: str) -> Tensor:
+        samples = torch.from_numpy(self._read(self.corpus[utterance]))
+        return acoustics.acoustic_frames(samples) if self.kind == "frames" else samples
+
+    def _key(self, utterance: Utterance) -> str:
+        if utterance.audio is None or not utterance.audio.is_file():
+            self._read(utterance)  # raises what names the file and the utterance
+        part = (utterance.start, utterance.end) if utterance.segment else None
+        code = Path(acoustics.__file__).read_bytes() if self.kind == "frames" else b""
+        return self.store.key(kind=self.kind, code=code, audio=utterance.audio.read_bytes(), part=part,
+                              max_seconds=self._read.max_seconds)
+
+
+class FrozenStates:
+    """Utterance id -> what a frozen encoder makes of `inputs`, in the form of `inputs`, computed once.
+
+    For text (states (tokens, dim), current words), for speech states (frames, dim). The store's name for them holds the
+    input's tensor, the encoder's weights, and `key_parts` (such as the fold on which an offline encoder was trained).
+    exact: encode equal lengths together, without any padding, for an encoder whose `padding_deviation` is not rounding.
+    """
+
+    def __init__(self, encoder: nn.Module, inputs: TextInputs | SpeechInputs, store: MemoryStore | None = None, *,
+                 batch_size: int = 16, exact: bool = False, **key_parts: object) -> None:
+        self.encoder, self.inputs, self.store = encoder, inputs, MemoryStore() if store is None else store
+        self.batch_size, self.exact = batch_size, exact
+        self._parts = {**key_parts, "weights": weights_hash(encoder)}
+        self._keys: dict[str, str] = {}
+
+    def __call__(self, utterance: str) -> Tensor | Tokens:
+        key = self._key(utterance)
+        if (kept := self.store.get(key)) is None:
+            kept = self.fill([utterance]).store.get(key)
+        given = self.inputs(utterance)
+        return (kept["states"], given[1]) if isinstance(given, tuple) else kept["states"]
+
+    def fill(self, utterances: Iterable[str]) -> FrozenStates:
+        """Compute all that are lacking now, in batches of like length, under a progress bar."""
+        lacking = [u for u in dict.fromkeys(utterances) if self.store.get(self._key(u)) is None]
+        lengths = [len(self._tensor(u)) for u in lacking]
+        batches = length_buckets(lengths, self.batch_size)
+        if self.exact:
+            batches = [list(equal) for batch in batches for _, equal in groupby(batch, key=lengths.__getitem__)]
+        with torch.no_grad(), in_eval_mode(self.encoder):
+            for batch in tqdm(batches, "frozen states", unit="batch", delay=2, leave=False):
+                self._encode([lacking[i] for i in batch])
+        return self
+
+    def _encode(self, utterances: Sequence[str]) -> None:
+        device = next(self.encoder.parameters()).device
+        states = self.encoder(Padded.of([self._tensor(u) for u in utterances]).to(device)).to("cpu")
+        for utterance, values, length in zip(utterances, states.values, states.lengths.tolist(), strict=True):
+            self.store.put(self._key(utterance), {"states": values[:length].clone()})
+
+    def _tensor(self, utterance: str) -> Tensor:
+        given = self.inputs(utterance)
+        return given[0] if isinstance(given, tuple) else given
+
+    def _key(self, utterance: str) -> str:
+        if utterance not in self._keys:
+            self._keys[utterance] = self.store.key(**self._parts, input=self._tensor(utterance))
+        return self._keys[utterance]
+
+
+def collate(ids: Sequence[str], text_inputs: Callable[[str], Tokens] | None = None,
+            speech_inputs: Callable[[str], Tensor] | None = None, labels: Mapping[str, int] | None = None) -> Batch:
+    """Utterances as one padded Batch; labels: class number by utterance id."""
+    text = current = speech = numbers = None
+    if text_inputs is not None:
+        tokens, own = zip(*map(text_inputs, ids), strict=True)
+        text, current = Padded.of(tokens), pad_sequence(list(own), batch_first=True)
+    if speech_inputs is not None:
+        speech = Padded.of([speech_inputs(u) for u in ids])
+    if labels is not None:
+        numbers = torch.tensor([labels[u] for u in ids])
+    return Batch(tuple(ids), numbers, text, current, speech)
