@@ -158,6 +158,40 @@ def run(notebooks: Annotated[list[str] | None, typer.Argument(metavar="[NOTEBOOK
 
 
 @app.command()
+def train(model: Annotated[str, typer.Argument(help="text, speech or lemer.")],
+          corpus: Annotated[str, typer.Option(help="A corpus's name, or a manifest's path.")] = "duet",
+          data_dir: Annotated[str | None, typer.Option(help="Where a real corpus lies.")] = None,
+          classes: Annotated[int | None, typer.Option(help="Size of the label set.")] = None,
+          protocol: Annotated[str, typer.Option(help="A scheme; empty: the corpus's usual one.")] = "",
+          fold: Annotated[int, typer.Option(help="Number of the fold, from 0.")] = 0, seed: int = 0,
+          labels: Annotated[bool, typer.Option(help="Label guidance of a text or speech model.")] = False,
+          fusion: Annotated[str, typer.Option(help="C1, C2, C3 or C4 of LE-MER's Table 3.")] = "C1",
+          constraint: Annotated[str, typer.Option(help="guided, or raw as printed in Eq. 10.")] = "guided",
+          semantic: Annotated[str, typer.Option(help="Start of L_t: tf-idf, label words or random.")] = "tf-idf",
+          tonal: Annotated[str, typer.Option(help="Start of L_s: codebook, text or random.")] = "codebook",
+          control: Annotated[str, typer.Option(help="none, shuffled, random, one-hot or synonyms.")] = "none",
+          epochs: Annotated[int | None, typer.Option(help="Of every training; else the preset's.")] = None,
+          device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+          ledger: Annotated[Path, typer.Option(help="Where runs are kept.")] = ROOT / "build/runs",
+          record: Annotated[bool, typer.Option(help="Keep predictions and config in results/.")] = False) -> None:
+    """Train one model on one fold, or read the run where it is finished; print its scores on the test part."""
+    from mer_kit.guidance.label_embeddings import GuidanceConfig
+    from mer_kit.models.lemer import LEMERConfig
+    from mer_kit.training import experiments, runs
+
+    experiment = experiments.Experiment(
+        model, corpus, classes, protocol, fold, seed, labels, LEMERConfig(fusion, constraint, dropout=0.3),
+        GuidanceConfig(semantic, tonal, control, seed=seed), epochs=epochs, data_dir=data_dir)
+    finished = experiments.run(experiment, ledger, device=device)
+    scores = ", ".join(f"{name} {finished.metrics[name]:.3f}" for name in ("WA", "UA", "WF1"))
+    epoch = f"epoch {finished.metrics['best_epoch']} of {experiment.train.epochs}"
+    out.print(f"{finished.config['protocol']}, fold {finished.config['fold']}, seed {seed}: {scores} ({epoch}); "
+              f"run {finished.hash}", soft_wrap=True)
+    if record:
+        out.print(f"recorded: {runs.record(finished, ROOT / 'results')}", soft_wrap=True)
+
+
+@app.command()
 def demo(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report") -> None:
     """Run every notebook on the embedded corpus, small, and write the report."""
     from mer_kit.batch_runs import find_notebooks

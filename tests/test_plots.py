@@ -153,3 +153,17 @@ def test_plotly_keywords_and_durations_hold_their_rows(corpus):
     histogram = interactive.durations(seconds, label_set=corpus.label_set)
     assert {t.name: len(t.x) for t in histogram.data} == rows["label"].value_counts().to_dict()
     assert [t.marker.color for t in histogram.data] == list(corpus.label_set.palette.values())
+
+
+def test_history_draws_its_columns_and_marks_the_kept_epoch():
+    table = pd.DataFrame({"epoch": [1, 2, 3], "loss": [1.0, 0.5, 0.4], "dev_UA": [0.3, 0.6, 0.5]})
+    ax = plots.history(table, columns=["loss", "dev_UA"], best_epoch=2)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    assert drawn["loss"] == [1.0, 0.5, 0.4] and drawn["dev_UA"] == [0.3, 0.6, 0.5]
+    assert list(ax.lines[-1].get_xdata()) == [2, 2]
+
+
+def test_a_heatmap_writes_every_weight():
+    ax = plots.heatmap([[1.0, -0.25], [0.0, 0.5]], rows=["mad", "so"], columns=["angry", "happy"])
+    assert [t.get_text() for t in ax.texts] == ["1.00", "-0.25", "0.00", "0.50"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["mad", "so"]

@@ -74,6 +74,12 @@ def test_a_widgets_static_twin_stands_for_it_and_sound_is_kept(tmp_path):
     assert [audio.get("src") for audio in soup.find_all("audio")] == ["data:audio/ogg;base64,AAAA", None]
 
 
+def test_a_progress_bar_leaves_no_trace(tmp_path):
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "2"}, "text/plain": "clips:  22%|##2  | 3/15"}
+    soup = page(tmp_path, bar)
+    assert not soup.select(".explorer") and "22%" not in soup.text
+
+
 def test_markup_in_transcripts_stays_text(tmp_path):
     import pandas as pd
 

@@ -19,7 +19,7 @@ from killed_runs import CONFIG, SAID, compute
 from mer_kit.errors import BadInput, Missing
 from mer_kit.install import ROOT
 from mer_kit.training import runs
-from mer_kit.training.runs import Ledger, Outcome, Run, config_hash, join, record, recorded, run_once
+from mer_kit.training.runs import Ledger, Outcome, Run, config_hash, join, record, recorded, run_once, summary
 
 
 @pytest.fixture
@@ -202,3 +202,16 @@ def test_only_the_first_process_writes(tmp_path, quick, monkeypatch):
 
 def compute_nothing() -> Outcome:
     return Outcome(SAID)
+
+
+def test_a_summary_holds_means_over_folds_and_refuses_mixed_protocols(tmp_path, quick):
+    folds = [run_once(tmp_path, CONFIG | {"fold": f}, lambda scratch, s=said: Outcome(s)) for f, said in (
+        ("a", SAID), ("b", SAID.assign(predicted=SAID["truth"])))]
+    table = summary({"ours": folds}).set_index("metric")
+    assert table.loc["WA", "mean"] == pytest.approx(0.75) and table.loc["WA", "low"] < 0.75 < table.loc["WA", "high"]
+    assert table["system"].eq("ours").all() and table.loc["WA", "run"].endswith("2 runs")
+    other = run_once(tmp_path, CONFIG | {"protocol": "duet-4/random-5"}, compute)
+    with pytest.raises(BadInput, match=r"system 'ours' has runs under duet-4/random-5, .*; expected one"):
+        summary({"ours": [*folds, other]})
+    with pytest.raises(BadInput, match=r"no protocol"):
+        summary({"ours": []})

@@ -76,6 +76,8 @@ def _local(data: dict, nonce: str) -> dict:
     """The one form of an output that the report shows, made local and harmless."""
     if PLOTLY in data:
         return {"text/html": _plot(data[PLOTLY], nonce)}
+    if WIDGET in data and "%|" in data.get("text/plain", ""):  # a progress bar, whose work is done
+        return {"text/html": ""}
     if WIDGET in data and "text/html" not in data:  # a widget's static twin stands for it
         note = "An interactive explorer: open this notebook in JupyterLab (make lab) to use it."
         return {"text/html": f'<p class="explorer">{note}</p>'}

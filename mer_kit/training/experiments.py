@@ -62,7 +62,8 @@ class Encoders:
 class Experiment:
     """One model on one fold with one seed; everything in it but `data_dir` names the run.
 
-    labels: unimodal models with label guidance (A3-A5, B3-B5); "lemer" always has it. train: None takes OFFLINE's.
+    labels: unimodal models with label guidance (A3-A5, B3-B5); "lemer" always has it. epochs: of every training, the
+    starting ones too; None takes OFFLINE's.
     """
 
     model: str = "lemer"  # one of MODELS
@@ -75,7 +76,7 @@ class Experiment:
     lemer: LEMERConfig = field(default_factory=lambda: LEMERConfig(dropout=0.3))
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     encoders: Encoders = field(default_factory=Encoders)
-    train: TrainConfig | None = None
+    epochs: int | None = None
     data_dir: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,9 +88,15 @@ class Experiment:
         """The runs whose encoders this one starts from, by modality; none for a unimodal model without labels."""
         if self.model != "lemer" and not self.labels:
             return {}
-        plain = {"labels": False, "train": None, "lemer": LEMERConfig(dropout=self.lemer.dropout),
+        plain = {"labels": False, "lemer": LEMERConfig(dropout=self.lemer.dropout),
                  "guidance": GuidanceConfig()}
         return {modality: replace(self, model=modality, **plain) for modality in MODELS[self.model]}
+
+    @property
+    def train(self) -> TrainConfig:
+        """How the model is trained."""
+        preset = OFFLINE[self.model]
+        return replace(preset, epochs=self.epochs or preset.epochs, seed=self.seed)
 
 
 def run(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Run:
@@ -99,12 +106,10 @@ def run(experiment: Experiment, ledger: Path | str, progress: bool = True, devic
         last = len(stage.protocol.folds) - 1
         raise BadInput(f"got fold {experiment.fold} of {stage.protocol.name}; expected 0 to {last}")
     starts = {m: run(e, ledger, progress, device) for m, e in experiment.starts_from.items()}
-    said = asdict(experiment) | {"train": asdict(experiment.train or OFFLINE[experiment.model])}
-    said.pop("data_dir")
-    if experiment.model != "lemer" and not experiment.labels:
-        said.pop("guidance")
-    config = said | {"corpus_hash": stage.corpus.hash, "protocol": stage.protocol.name,
-                     "fold": stage.protocol.folds[experiment.fold].name,
+    unsaid = {"data_dir", "epochs", *(["guidance"] if not starts else [])}
+    said = {name: value for name, value in asdict(experiment).items() if name not in unsaid}
+    config = said | {"train": asdict(experiment.train), "corpus_hash": stage.corpus.hash,
+                     "protocol": stage.protocol.name, "fold": stage.protocol.folds[experiment.fold].name,
                      "starts": {m: start.hash for m, start in starts.items()}}
     return run_once(ledger, config, lambda scratch: _train(experiment, stage, starts, scratch, progress, device))
 
@@ -153,8 +158,7 @@ def _stage(corpus: str, data_dir: str | None, classes: int | None, scheme: str, 
 def _train(experiment: Experiment, stage: _Stage, starts: dict[str, Run], scratch: Path, progress: bool,
            device: str) -> Outcome:
     fold, modalities = stage.protocol.folds[experiment.fold], MODELS[experiment.model]
-    config = replace(experiment.train or OFFLINE[experiment.model], seed=experiment.seed,
-                     selection="dev" if fold.dev else "last epoch")
+    config = replace(experiment.train, selection="dev" if fold.dev else "last epoch")
     seed_all(experiment.seed)
     model = build(experiment, stage, fold, starts)
     parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None)

@@ -37,6 +37,7 @@ from torch import Tensor
 from mer_kit import __version__, machine
 from mer_kit.errors import BadInput, Missing
 from mer_kit.evaluation.metrics import scores
+from mer_kit.evaluation.statistics import interval
 from mer_kit.install import ROOT
 from mer_kit.training.checkpoints import plain
 
@@ -186,6 +187,23 @@ def join(runs: Iterable[Run]) -> pd.DataFrame:
     joined = pd.concat(tables, ignore_index=True)
     first = ["model", "fold", "seed", "hash"]
     return joined[first + [c for c in joined if c not in first]]
+
+
+def summary(systems: Mapping[str, Iterable[Run]]) -> pd.DataFrame:
+    """WA, UA and WF1 of each system over its runs (folds and seeds), as `published.beside` reads them.
+
+    Columns system, metric, run (the protocol, and over how many runs), mean, low, high (95 % interval, fractions).
+    """
+    rows = []
+    for system, runs in systems.items():
+        runs = list(runs)
+        protocols = sorted({run.config["protocol"] for run in runs})
+        if len(protocols) != 1:
+            raise BadInput(f"system {system!r} has runs under {', '.join(protocols) or 'no protocol'}; expected one "
+                           "or more runs under one protocol")
+        rows += [{"system": system, "metric": metric, "run": f"{protocols[0]}, {len(runs)} runs",
+                  **interval([run.metrics[metric] for run in runs])._asdict()} for metric in ("WA", "UA", "WF1")]
+    return pd.DataFrame(rows)
 
 
 def record(run: Run, results_folder: Path | str) -> Path:

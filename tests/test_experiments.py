@@ -1,0 +1,124 @@
+"""Experiments end to end on a slice of duet: what they share, what they start from, what they may not see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from mer_kit.corpora import load_corpus
+from mer_kit.errors import BadInput
+from mer_kit.guidance.controls import CONTROLS
+from mer_kit.guidance.label_embeddings import SEMANTIC, TONAL, GuidanceConfig
+from mer_kit.models.lemer import LEMERConfig
+from mer_kit.training import experiments
+from mer_kit.training.experiments import Encoders, Experiment, build, run
+from mer_kit.training.runs import Ledger
+
+TINY = Encoders(vocabulary=300, history_turns=2, text_dim=16, text_layers=1, speech_dim=16, speech_layers=1,
+                clusters=30)
+SMALL = Experiment(encoders=TINY, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def slice_of_duet():
+    corpus = load_corpus("duet")
+    kept = corpus.table["dialogue"].str[-2:].isin(["00", "01", "02"])
+    return replace(corpus, table=corpus.table[kept].reset_index(drop=True))
+
+
+@pytest.fixture(autouse=True)
+def small(slice_of_duet, monkeypatch):
+    """Experiments load three dialogues a session."""
+    monkeypatch.setattr(experiments, "load_corpus", lambda *_: slice_of_duet)
+    experiments._stage.cache_clear()
+    yield
+    experiments._stage.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    return tmp_path_factory.mktemp("ledger")
+
+
+def stage_of(experiment: Experiment):
+    return experiments._stage(experiment.corpus, None, None, experiment.protocol, experiment.encoders)
+
+
+def test_a_run_trains_what_it_starts_from_once_and_is_read_afterwards(ledger, monkeypatch):
+    first = run(SMALL, ledger, progress=False)
+    assert sorted(Ledger(ledger).table()["model"]) == ["lemer", "speech", "text"]
+    tested = stage_of(SMALL).protocol.folds[0].test
+    assert sorted(first.predictions["id"]) == sorted(tested)
+    assert {"WA", "UA", "WF1", "best_epoch", "oracle", "padding_share"} <= set(first.metrics)
+    monkeypatch.setattr(experiments, "fit", lambda *_, **__: pytest.fail("trained again"))
+    again = run(SMALL, ledger, progress=False)
+    assert again.hash == first.hash
+    pd.testing.assert_frame_equal(again.predictions, first.predictions)
+
+
+def test_a_model_begins_with_the_encoders_of_its_starting_runs(ledger):
+    stage, starts = stage_of(SMALL), {m: run(e, ledger, progress=False) for m, e in SMALL.starts_from.items()}
+    model = build(SMALL, stage, stage.protocol.folds[0], starts)
+    for modality, start in starts.items():
+        weights = getattr(model, f"{modality}_encoder").state_dict()
+        assert all(torch.equal(w, start.weights[f"{modality}_encoder.{name}"]) for name, w in weights.items())
+
+
+def test_nothing_that_is_fitted_sees_the_test_part(ledger, slice_of_duet, monkeypatch):
+    stage, starts = stage_of(SMALL), {m: run(e, ledger, progress=False) for m, e in SMALL.starts_from.items()}
+    fold = stage.protocol.folds[0]
+    before = build(SMALL, stage, fold, starts), stage.text(fold)[0].get_vocab()
+    texts = slice_of_duet.table["text"].where(~slice_of_duet.table["id"].isin(fold.test), "zebra zebra furious")
+    changed = replace(slice_of_duet, table=slice_of_duet.table.assign(text=texts))
+    monkeypatch.setattr(experiments, "load_corpus", lambda *_: changed)
+    experiments._stage.cache_clear()
+    stage = stage_of(SMALL)
+    after = build(SMALL, stage, stage.protocol.folds[0], starts), stage.text(fold)[0].get_vocab()
+    assert before[1] == after[1]
+    assert torch.equal(before[0].L_t, after[0].L_t) and torch.equal(before[0].L_s, after[0].L_s)
+
+
+def test_unimodal_models_with_labels_start_from_those_without(ledger):
+    for modality, label_map in (("text", "L_g_t"), ("speech", "L_g_s")):
+        guided = replace(SMALL, model=modality, labels=True)
+        assert list(guided.starts_from) == [modality] and not guided.starts_from[modality].labels
+        assert f"loss_{label_map}" in run(guided, ledger, progress=False).history
+
+
+def test_ablations_share_their_starting_runs():
+    assert SMALL.starts_from == replace(SMALL, lemer=LEMERConfig("C3", dropout=0.3)).starts_from
+    assert SMALL.starts_from == replace(SMALL, guidance=GuidanceConfig(control="shuffled")).starts_from
+
+
+@pytest.mark.parametrize("guidance", [
+    *(GuidanceConfig(semantic=s) for s in SEMANTIC[1:]), *(GuidanceConfig(tonal=t) for t in ("text", "random")),
+    *(GuidanceConfig(control=c) for c in CONTROLS if c not in ("none", "synonyms"))], ids=str)
+def test_every_init_and_control_starts_labels_elsewhere(ledger, guidance):
+    stage, starts = stage_of(SMALL), {m: run(e, ledger, progress=False) for m, e in SMALL.starts_from.items()}
+    fold = stage.protocol.folds[0]
+    plain, other = (build(replace(SMALL, guidance=g), stage, fold, starts) for g in (GuidanceConfig(), guidance))
+    moved = [not torch.allclose(getattr(plain, name), getattr(other, name), atol=1e-3) for name in ("L_t", "L_s")]
+    assert any(moved) and (all(moved) or guidance.control == "none")
+
+
+def test_as_published_keeps_the_last_epoch(ledger):
+    published = replace(SMALL, model="text", protocol="session-out/as-published", epochs=2)
+    finished = run(published, ledger, progress=False)
+    assert finished.metrics["best_epoch"] == 2 and not [c for c in finished.history if c.startswith("dev")]
+    assert finished.config["protocol"] == "duet-4/session-out/as-published"
+
+
+def test_errors_name_what_came(ledger):
+    with pytest.raises(BadInput, match=r"unknown model 'lemur'.*did you mean 'lemer'"):
+        Experiment("lemur")
+    with pytest.raises(BadInput, match="got fold 5 of duet-4/session-out; expected 0 to 4"):
+        run(replace(SMALL, fold=5), ledger)
+
+
+def test_unknown_tonal_inits_are_refused():
+    assert "codebook" in TONAL
+    with pytest.raises(BadInput, match="unknown tonal 'code book'"):
+        replace(SMALL, guidance=GuidanceConfig(tonal="code book"))
