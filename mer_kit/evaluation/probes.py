@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -17,9 +18,9 @@ from mer_kit.corpora.audio import AudioReader
 from mer_kit.corpora.audit import seen_in_training
 from mer_kit.corpora.corpus import Corpus
 from mer_kit.corpora.protocols import Fold, Protocol
+from mer_kit.encoders.acoustics import LOWEST_PITCH, VOICED, pitch_and_voicing
 
 FRAME_MS, HOP_MS = 40, 20
-LOWEST_PITCH, HIGHEST_PITCH = 60.0, 450.0  # Hz
 
 
 def bag_of_words() -> Pipeline:
@@ -30,17 +31,6 @@ def bag_of_words() -> Pipeline:
 def linear() -> Pipeline:
     """Standardised statistics -> logistic regression."""
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-
-
-def pitch_track(frames: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Pitch of each frame in Hz by the highest autocorrelation peak, NaN where unvoiced; frames (n, samples)."""
-    frames = frames - frames.mean(axis=1, keepdims=True)
-    shortest, longest = int(sample_rate / HIGHEST_PITCH), int(sample_rate / LOWEST_PITCH)
-    size = 2 ** int(np.ceil(np.log2(frames.shape[1] + longest)))  # no lag in question wraps around
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, size)) ** 2)[:, :longest]
-    lag = shortest + correlation[:, shortest:].argmax(axis=1)
-    strength = correlation[np.arange(len(lag)), lag] / (correlation[:, 0] + 1e-9)
-    return np.where(strength > 0.45, sample_rate / lag, np.nan)
 
 
 def prosody(samples: np.ndarray, sample_rate: int = 16_000) -> dict[str, float]:
@@ -54,8 +44,8 @@ def prosody(samples: np.ndarray, sample_rate: int = 16_000) -> dict[str, float]:
     frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
     energy = 10 * np.log10((frames**2).mean(axis=1) + 1e-9)
     loud = energy > energy.max() - 30
-    pitch = 12 * np.log2(pitch_track(frames[loud], sample_rate) / LOWEST_PITCH)
-    voiced = np.isfinite(pitch)
+    pitch, voicing = (t.numpy() for t in pitch_and_voicing(torch.from_numpy(frames[loud]), sample_rate))
+    pitch, voiced = 12 * np.log2(pitch / LOWEST_PITCH), voicing > VOICED
     rises = np.diff(energy) > 0
     peaks = (rises[:-1] & ~rises[1:] & loud[1:-1]).sum()
     seconds = len(samples) / sample_rate
