@@ -14,8 +14,8 @@ from mer_kit.guidance.controls import CONTROLS
 from mer_kit.guidance.label_embeddings import SEMANTIC, TONAL, GuidanceConfig
 from mer_kit.models.lemer import LEMERConfig
 from mer_kit.training import experiments
-from mer_kit.training.experiments import Encoders, Experiment, build, run
-from mer_kit.training.runs import Ledger
+from mer_kit.training.experiments import Encoders, Experiment, build, over_folds, run
+from mer_kit.training.runs import Ledger, record
 
 TINY = Encoders(vocabulary=300, history_turns=2, text_dim=16, text_layers=1, speech_dim=16, speech_layers=1,
                 clusters=30)
@@ -111,6 +111,11 @@ def test_as_published_keeps_the_last_epoch(ledger):
     assert finished.config["protocol"] == "duet-4/session-out/as-published"
 
 
+def test_a_teaching_protocol_is_marked_on_its_runs(ledger):
+    finished = run(replace(SMALL, model="text", protocol="random-5"), ledger, progress=False)
+    assert finished.config["protocol"].startswith("duet-4/random-5 (teaching only: ")
+
+
 def test_errors_name_what_came(ledger):
     with pytest.raises(BadInput, match=r"unknown model 'lemur'.*did you mean 'lemer'"):
         Experiment("lemur")
@@ -122,3 +127,13 @@ def test_unknown_tonal_inits_are_refused():
     assert "codebook" in TONAL
     with pytest.raises(BadInput, match="unknown tonal 'code book'"):
         replace(SMALL, guidance=GuidanceConfig(tonal="code book"))
+
+
+def test_recorded_runs_of_another_system_are_never_counted_in(ledger, tmp_path):
+    shuffled = replace(SMALL, guidance=GuidanceConfig(control="shuffled"))
+    longer, other_fold = replace(SMALL, epochs=2), replace(SMALL, fold=1)
+    for experiment in (SMALL, shuffled, other_fold):
+        record(run(experiment, ledger, progress=False), tmp_path)
+    assert sorted(r.config["fold"] for r in over_folds(SMALL, tmp_path)) == ["Session1", "Session2"]
+    assert [r.config["guidance"]["control"] for r in over_folds(shuffled, tmp_path)] == ["shuffled"]
+    assert over_folds(longer, tmp_path) == [] == over_folds(SMALL.starts_from["text"], tmp_path)

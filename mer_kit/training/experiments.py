@@ -7,6 +7,7 @@ same fold and seed. Runs are named by their config, so a table of ablations trai
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from mer_kit.guidance.tonal import KMeansCodes
 from mer_kit.models.lemer import LEMER, LEMERConfig, UnimodalConfig, UnimodalModel
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.fit import fit, seed_all
-from mer_kit.training.runs import Outcome, Run, run_once
+from mer_kit.training.runs import Outcome, Run, recorded, run_once
 
 MODELS = MappingProxyType({"text": ("text",), "speech": ("speech",), "lemer": ("text", "speech")})
 _SHARED = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "schedule": "linear"}
@@ -106,12 +107,29 @@ def run(experiment: Experiment, ledger: Path | str, progress: bool = True, devic
         last = len(stage.protocol.folds) - 1
         raise BadInput(f"got fold {experiment.fold} of {stage.protocol.name}; expected 0 to {last}")
     starts = {m: run(e, ledger, progress, device) for m, e in experiment.starts_from.items()}
-    unsaid = {"data_dir", "epochs", *(["guidance"] if not starts else [])}
-    said = {name: value for name, value in asdict(experiment).items() if name not in unsaid}
-    config = said | {"train": asdict(experiment.train), "corpus_hash": stage.corpus.hash,
-                     "protocol": stage.protocol.name, "fold": stage.protocol.folds[experiment.fold].name,
-                     "starts": {m: start.hash for m, start in starts.items()}}
+    config = _said(experiment) | {"corpus_hash": stage.corpus.hash, "protocol": stage.protocol.title,
+                                  "fold": stage.protocol.folds[experiment.fold].name,
+                                  "starts": {m: start.hash for m, start in starts.items()}}
     return run_once(ledger, config, lambda scratch: _train(experiment, stage, starts, scratch, progress, device))
+
+
+def over_folds(experiment: Experiment, results: Path | str) -> list[Run]:
+    """The recorded runs of this very system: whatever fold and seed, but nothing else than the experiment says."""
+    wanted = _system(_said(experiment))
+    return [r for r in recorded(results) if _system({name: r.config.get(name) for name in wanted}) == wanted]
+
+
+def _said(experiment: Experiment) -> dict:
+    """What of an experiment decides its result; guidance says nothing of a model without labels."""
+    unsaid = {"data_dir", "epochs", *([] if experiment.starts_from else ["guidance"])}
+    said = {name: value for name, value in asdict(experiment).items() if name not in unsaid}
+    return said | {"train": asdict(experiment.train)}
+
+
+def _system(said: dict) -> dict:
+    """The same as JSON keeps it, without fold, seeds and the protocol's full name."""
+    return json.loads(json.dumps(said), object_pairs_hook=lambda pairs: {
+        name: value for name, value in pairs if name not in ("fold", "seed", "protocol")})
 
 
 class _Stage:
