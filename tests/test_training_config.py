@@ -26,6 +26,15 @@ def test_every_rate_belongs_to_a_part():
         make_optimizer(model.requires_grad_(False), TrainConfig())
 
 
+def test_biases_and_norms_do_not_decay():
+    model = Small()
+    groups = make_optimizer(model, TrainConfig(rates={"rest": 0.1}, weight_decay=0.01)).param_groups
+    decayed = {name for group in groups for name, p in model.named_parameters()
+               if group["weight_decay"] == 0.01 and any(p is q for q in group["params"])}
+    assert decayed == {name for name, p in model.named_parameters() if name.endswith("weight") and p.ndim == 2}
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
 def test_rates_rise_and_fall():
     linear = TrainConfig(warmup=4, schedule="linear")
     np.testing.assert_allclose([rate_factor(linear, s, 8) for s in range(9)],

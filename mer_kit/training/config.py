@@ -34,7 +34,7 @@ class TrainConfig:
     batch_size: int = 16  # utterances a process and step; read by whoever makes the batches
     rates: Mapping[str, float] = field(default_factory=lambda: {REST: 1e-3})
     optimizer: str = "AdamW"  # one of OPTIMIZERS
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # of matrices; biases and norms are spared
     warmup: float = 0.0  # the rate rises linearly over so many steps; below 1: over this share of all steps
     schedule: str = "constant"  # one of SCHEDULES, after the warm-up
     patience: int | None = None  # stop after so many epochs without a better dev score; None: never
@@ -59,9 +59,10 @@ class TrainConfig:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer, one group of trainable parameters for each name in `config.rates`; the longest name counts.
+    """The optimizer, a group of trainable parameters for each name in `config.rates`; the longest name counts.
 
-    Groups keep their full rate under "rate", which `rate_factor` multiplies into "lr".
+    With `weight_decay`, each is two: matrices, and what is spared (biases, norms: all of one dimension). Groups keep
+    their full rate under "rate", which `rate_factor` multiplies into "lr".
     """
     members = {name: [] for name in config.rates}
     fitting = dict.fromkeys(config.rates, 0)
@@ -76,10 +77,17 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
             members[name].append(parameter)
     if strangers := [n for n, parameters in fitting.items() if not parameters and n != REST]:
         raise unknown("part of the model in rates", strangers[0], [n for n, _ in model.named_children()] + [REST])
-    groups = [{"params": p, "lr": config.rates[n], "rate": config.rates[n]} for n, p in members.items() if p]
+    groups = [{"params": p, "lr": config.rates[name], "rate": config.rates[name], "weight_decay": decay}
+              for name, of_part in members.items() for p, decay in _by_decay(of_part, config) if p]
     if not groups:
         raise BadInput("every parameter of the model is frozen; expected at least one to train")
-    return pick("optimizer", config.optimizer, OPTIMIZERS)(groups, weight_decay=config.weight_decay)
+    return pick("optimizer", config.optimizer, OPTIMIZERS)(groups)
+
+
+def _by_decay(parameters: list[nn.Parameter], config: TrainConfig) -> list[tuple[list[nn.Parameter], float]]:
+    if not config.weight_decay:
+        return [(parameters, 0.0)]
+    return [([p for p in parameters if p.ndim > 1], config.weight_decay), ([p for p in parameters if p.ndim < 2], 0.0)]
 
 
 def rate_factor(config: TrainConfig, step: int, steps: int | None) -> float:
