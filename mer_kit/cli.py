@@ -13,9 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mer_kit.console import ROWS, err, frame_table, listing, out, plain
-from mer_kit.errors import BadInput, MerKitError
+from mer_kit.errors import BadInput, MerKitError, pick
 from mer_kit.install import ROOT
 from mer_kit.machine import find_chromium
+from mer_kit.train_cli import OnError, study, train
 
 FAILED, MISUSED = 1, 2  # exit codes
 
@@ -56,8 +57,9 @@ app = typer.Typer(name="mer-kit", cls=Guarded, no_args_is_help=True, add_complet
                   help="Label-guided fusion of speech and text for emotion recognition: corpora, notebooks, reports.")
 prepare = typer.Typer(no_args_is_help=True, help="Make what is needed once, before anything else.")
 app.add_typer(prepare, name="prepare")
+app.command()(train)
+app.command()(study)
 
-OnError = Annotated[str, typer.Option(help="raise: stop at the first unusable utterance; skip: leave it out, counted.")]
 Executed = Annotated[Path, typer.Option("--out", help="Folder for the executed copies and their records.")]
 Report = Annotated[Path, typer.Option(help="Folder for the report.")]
 
@@ -143,6 +145,19 @@ def meld(folder: Annotated[Path, typer.Argument(metavar="PATH", help="The unpack
     listing((f"{row.clip}: {row.status}: {row.detail}" for row in rest.itertuples()), "clips")
 
 
+@prepare.command()
+def weights(preset: Annotated[str, typer.Option(help="Whose encoders: paper.")] = "paper") -> None:
+    """Download a preset's encoders into the hub's cache, for machines that will be offline."""
+    from mer_kit.encoders.hub import download
+    from mer_kit.training.presets import MODELS, PRESETS
+
+    encoders = pick("preset", preset, PRESETS).encoders
+    for source in [getattr(encoders, m) for m in MODELS["lemer"] if encoders.pretrained(m)]:
+        folder = download(source)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
+        out.print(f"{source}: {size:.2f} GiB, revision {folder.name}, in {folder}", soft_wrap=True)
+
+
 @app.command(cls=TakesPairs)
 def run(notebooks: Annotated[list[str] | None, typer.Argument(metavar="[NOTEBOOK]...", help="By number (00), name or "
                                                               "path; without any, all.")] = None,
@@ -155,40 +170,6 @@ def run(notebooks: Annotated[list[str] | None, typer.Argument(metavar="[NOTEBOOK
 
     given = dict(pair.split("=", 1) for pair in parameter or ())
     _run_and_report(find_notebooks(notebooks or ()), given, executed, report, cell_timeout)
-
-
-@app.command()
-def train(model: Annotated[str, typer.Argument(help="text, speech or lemer.")],
-          corpus: Annotated[str, typer.Option(help="A corpus's name, or a manifest's path.")] = "duet",
-          data_dir: Annotated[str | None, typer.Option(help="Where a real corpus lies.")] = None,
-          classes: Annotated[int | None, typer.Option(help="Size of the label set.")] = None,
-          protocol: Annotated[str, typer.Option(help="A scheme; empty: the corpus's usual one.")] = "",
-          fold: Annotated[int, typer.Option(help="Number of the fold, from 0.")] = 0, seed: int = 0,
-          labels: Annotated[bool, typer.Option(help="Label guidance of a text or speech model.")] = False,
-          fusion: Annotated[str, typer.Option(help="C1, C2, C3 or C4 of LE-MER's Table 3.")] = "C1",
-          constraint: Annotated[str, typer.Option(help="guided, or raw as printed in Eq. 10.")] = "guided",
-          semantic: Annotated[str, typer.Option(help="Start of L_t: tf-idf, label words or random.")] = "tf-idf",
-          tonal: Annotated[str, typer.Option(help="Start of L_s: codebook, text or random.")] = "codebook",
-          control: Annotated[str, typer.Option(help="none, shuffled, random, one-hot or synonyms.")] = "none",
-          epochs: Annotated[int | None, typer.Option(help="Of every training; else the preset's.")] = None,
-          device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-          ledger: Annotated[Path, typer.Option(help="Where runs are kept.")] = ROOT / "build/runs",
-          record: Annotated[bool, typer.Option(help="Keep predictions and config in results/.")] = False) -> None:
-    """Train one model on one fold, or read the run where it is finished; print its scores on the test part."""
-    from mer_kit.guidance.label_embeddings import GuidanceConfig
-    from mer_kit.models.lemer import LEMERConfig
-    from mer_kit.training import experiments, runs
-
-    experiment = experiments.Experiment(
-        model, corpus, classes, protocol, fold, seed, labels, LEMERConfig(fusion, constraint, dropout=0.3),
-        GuidanceConfig(semantic, tonal, control, seed=seed), epochs=epochs, data_dir=data_dir)
-    finished = experiments.run(experiment, ledger, device=device)
-    scores = ", ".join(f"{name} {finished.metrics[name]:.3f}" for name in ("WA", "UA", "WF1"))
-    epoch = f"epoch {finished.metrics['best_epoch']} of {experiment.train.epochs}"
-    out.print(f"{finished.config['protocol']}, fold {finished.config['fold']}, seed {seed}: {scores} ({epoch}); "
-              f"run {finished.hash}", soft_wrap=True)
-    if record:
-        out.print(f"recorded: {runs.record(finished, ROOT / 'results')}", soft_wrap=True)
 
 
 @app.command()

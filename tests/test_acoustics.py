@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mer_kit.batch import Padded
-from mer_kit.encoders.acoustics import BANDS, SpecAugment, acoustic_frames
+from mer_kit.encoders.acoustics import BANDS, SpecAugment, VocalTract, acoustic_frames
 
 RATE = 16_000  # Hz
 
@@ -94,3 +94,19 @@ def test_spec_augment_is_seeded_by_torch_and_can_be_turned_off():
         twice.append(augment(frames).values)
     assert twice[0].equal(twice[1]) and not augment(frames).values.equal(twice[0])
     assert SpecAugment(time_masks=0, band_masks=0)(frames).values.equal(frames.values)
+
+
+def test_another_vocal_tract_moves_the_bands_of_an_utterance_alike():
+    """On a ramp over the bands, the value is the place that was read; the rest stays, and so does padding."""
+    ramp = torch.cat([torch.arange(80.0), torch.tensor([7.0, 8.0, 9.0])])
+    frames = Padded.of([ramp.expand(n, 83) for n in (5, 3)])
+    other = VocalTract(spread=0.2)
+    assert other.eval()(frames) is frames
+    torch.manual_seed(0)
+    drawn = torch.stack([other.train()(frames).values for _ in range(200)])
+    assert drawn[..., 80:].equal(frames.values[..., 80:].expand(200, 2, 5, 3)) and not drawn[:, 1, 3:].any()
+    factors = drawn[:, 0, 0, 10] / 10
+    assert 0.8 <= factors.min() < 0.82 and 1.18 < factors.max() <= 1.2
+    expected = (torch.arange(80.0) * factors[:, None]).clamp_max(79)
+    assert torch.allclose(drawn[:, 0, 4, :80], expected, atol=1e-4)
+    assert not torch.allclose(factors, drawn[:, 1, 0, 10] / 10)  # each utterance its own

@@ -102,6 +102,21 @@ def test_an_absent_package_is_one_line_too(call, monkeypatch):
     assert done.exit_code == 2 and "the package no_such_package is not in this Python" in done.stderr
 
 
+def test_weights_are_fetched_with_their_sizes_or_refused_in_one_sentence(call, monkeypatch, tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    os.truncate(tmp_path / "model.safetensors", 2**29)
+    fetched = []
+    monkeypatch.setattr("mer_kit.encoders.hub.download", lambda source: fetched.append(source) or tmp_path)
+    done = call("prepare", "weights", "--preset", "paper")
+    assert fetched == ["bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large"]
+    assert done.exit_code == 0 and done.stdout.count("0.50 GiB, revision") == 2
+    monkeypatch.undo()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    done = call("prepare", "weights")
+    assert done.exit_code == 2 and "the checkpoint 'bert-base-uncased' cannot be loaded" in done.stderr
+    assert call("prepare", "weights", "--preset", "papers").exit_code == 2
+
+
 def test_run_reads_pairs_runs_and_reports(call, tmp_path):
     good = write(tmp_path, "00_good", "assert (TOP_K, CORPUS) == (3, 'x y')")
     done = call("run", good, "-p", "TOP_K", 3, "-p", "CORPUS", "x y", "--out", tmp_path / "nb",

@@ -211,6 +211,15 @@ def test_a_copy_has_lengths_of_its_own():
     assert twin.real is not encoder.real and twin(Padded.of(waves())).values.equal(expected)
 
 
+def test_encoders_say_how_many_states_a_second_they_give():
+    frames = Padded.of([torch.zeros(6_000, BANDS)])  # a minute at 100 a second
+    for subsample, rate in ((2, 50), (4, 25), (8, 12.5)):
+        encoder = FrameEncoder(dim=16, layers=0, subsample=subsample)
+        assert encoder.frame_rate == rate and encoder(frames).values.shape[1] == 60 * rate
+    for name, rate in (("wav2vec2 base", 50), ("w2v-bert", 50)):
+        assert WaveEncoder(build(name)).frame_rate == pytest.approx(rate, abs=0.01)
+
+
 def test_what_does_not_fit_is_refused():
     config = transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     with pytest.raises(BadInput, match="takes input_ids; a WaveEncoder needs"):
@@ -218,3 +227,20 @@ def test_what_does_not_fit_is_refused():
     for name in ("wav2vec2 base", "w2v-bert"):
         with pytest.raises(BadInput, match="a waveform of 30 samples gives no frame; pad clips"):
             WaveEncoder(build(name), frozen=True)(Padded.of(waves(5_000, 30)))
+
+
+def test_local_frames_hear_their_surroundings_alone_and_states_the_whole():
+    """13 frames reach a convolved one, its own and 6 on both sides; real ones alone, in a batch as by themselves."""
+    torch.manual_seed(0)
+    encoder = FrameEncoder(dim=16, layers=1).eval()
+    frames = torch.randn(80, BANDS)
+    changed = frames.clone()
+    changed[40] += 1
+    with torch.no_grad():
+        a, b = (encoder.convolved(Padded.of([f, torch.randn(120, BANDS)])) for f in (frames, changed))
+        alone = encoder.convolved(Padded.of([frames])).values[0]
+        states = [encoder(Padded.of([f])).values[0] for f in (frames, changed)]
+    differ = (a.values[0] != b.values[0]).any(dim=1).nonzero().ravel()
+    assert differ.tolist() == [9, 10, 11] and a.lengths.tolist() == [20, 30]
+    assert alone.numpy() == pytest.approx(a.values[0, :20].numpy(), abs=1e-5)
+    assert (states[0] - states[1]).abs().amax(dim=1).min() > 0

@@ -154,6 +154,25 @@ def test_words_are_dropped_in_training_alone_and_marks_never():
     assert seen[:, [0, -1]].equal(ids[:, [0, -1]]) and encoder.eval().tokens(ids, mask)["input_ids"].equal(ids)
 
 
+def test_old_turns_are_forgotten_in_training_alone_and_the_latest_never():
+    torch.manual_seed(0)
+    sep = MARKS.index("[SEP]")
+    turns = torch.tensor([2, 10, sep, 11, sep, 12, sep])  # three of them, the latest says 12
+    batch = Padded.of([turns] * 400 + [torch.tensor([2, 12, sep])])
+    encoder = offline_text_encoder(60, dim=32, dropout=0.0, word_dropout=0.0)
+    encoder.forgetting = 0.5
+    assert encoder.eval()(batch).mask.equal(batch.mask)
+    with torch.no_grad():
+        states = encoder.train()(batch)
+    assert states.mask[400].equal(batch.mask[400]) and states.mask[:400, [0, 5, 6]].all()
+    kept = (states.mask[:400].sum(dim=1) - 1) // 2
+    shares = torch.bincount(kept, minlength=4) / 400  # half forget nothing, half keep 1, 2 or 3, each alike
+    torch.testing.assert_close(shares, torch.tensor([0, 1 / 6, 1 / 6, 4 / 6]), atol=0.08, rtol=0)
+    assert (states.values == 0).all(dim=2).equal(~states.mask)
+    shorter = encoder.eval()(Padded.of([torch.tensor([2, 12, sep])])).values  # as if they had never been said
+    torch.testing.assert_close(states.values[kept.tolist().index(1)][[0, 5, 6]], shorter[0], atol=1e-5, rtol=1e-4)
+
+
 def test_a_frozen_encoder_stays_frozen(bert):
     encoder = pretrained_text_encoder(bert, frozen=True)
     torch.nn.Sequential(encoder).train()

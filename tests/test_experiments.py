@@ -7,35 +7,26 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from small_experiments import SMALL, TINY, experiments_on, slice_of_duet
 
-from mer_kit.corpora import load_corpus
 from mer_kit.errors import BadInput
 from mer_kit.guidance.controls import CONTROLS
 from mer_kit.guidance.label_embeddings import SEMANTIC, TONAL, GuidanceConfig
 from mer_kit.models.lemer import LEMERConfig
 from mer_kit.training import experiments
-from mer_kit.training.experiments import Encoders, Experiment, build, over_folds, run
+from mer_kit.training.experiments import Experiment, build, over_folds, run
 from mer_kit.training.runs import Ledger, record
-
-TINY = Encoders(vocabulary=300, history_turns=2, text_dim=16, text_layers=1, speech_dim=16, speech_layers=1,
-                clusters=30)
-SMALL = Experiment(encoders=TINY, epochs=1)
 
 
 @pytest.fixture(scope="module")
-def slice_of_duet():
-    corpus = load_corpus("duet")
-    kept = corpus.table["dialogue"].str[-2:].isin(["00", "01", "02"])
-    return replace(corpus, table=corpus.table[kept].reset_index(drop=True))
+def corpus():
+    return slice_of_duet()
 
 
-@pytest.fixture(autouse=True)
-def small(slice_of_duet, monkeypatch):
-    """Experiments load three dialogues a session."""
-    monkeypatch.setattr(experiments, "load_corpus", lambda *_: slice_of_duet)
-    experiments._stage.cache_clear()
-    yield
-    experiments._stage.cache_clear()
+@pytest.fixture(scope="module", autouse=True)
+def small(corpus):
+    with experiments_on(corpus):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +35,7 @@ def ledger(tmp_path_factory):
 
 
 def stage_of(experiment: Experiment):
-    return experiments._stage(experiment.corpus, None, None, experiment.protocol, experiment.encoders)
+    return experiments._stage("duet", None, None, experiment.protocol, experiment.encoders, "raise")
 
 
 def test_a_run_trains_what_it_starts_from_once_and_is_read_afterwards(ledger, monkeypatch):
@@ -67,15 +58,14 @@ def test_a_model_begins_with_the_encoders_of_its_starting_runs(ledger):
         assert all(torch.equal(w, start.weights[f"{modality}_encoder.{name}"]) for name, w in weights.items())
 
 
-def test_nothing_that_is_fitted_sees_the_test_part(ledger, slice_of_duet, monkeypatch):
+def test_nothing_that_is_fitted_sees_the_test_part(ledger, corpus, monkeypatch):
     stage, starts = stage_of(SMALL), {m: run(e, ledger, progress=False) for m, e in SMALL.starts_from.items()}
     fold = stage.protocol.folds[0]
     before = build(SMALL, stage, fold, starts), stage.text(fold)[0].get_vocab()
-    texts = slice_of_duet.table["text"].where(~slice_of_duet.table["id"].isin(fold.test), "zebra zebra furious")
-    changed = replace(slice_of_duet, table=slice_of_duet.table.assign(text=texts))
+    texts = corpus.table["text"].where(~corpus.table["id"].isin(fold.test), "zebra zebra furious")
+    changed = replace(corpus, table=corpus.table.assign(text=texts))
     monkeypatch.setattr(experiments, "load_corpus", lambda *_: changed)
-    experiments._stage.cache_clear()
-    stage = stage_of(SMALL)
+    stage = experiments._stage.__wrapped__("duet", None, None, "", TINY)
     after = build(SMALL, stage, stage.protocol.folds[0], starts), stage.text(fold)[0].get_vocab()
     assert before[1] == after[1]
     assert torch.equal(before[0].L_t, after[0].L_t) and torch.equal(before[0].L_s, after[0].L_s)

@@ -7,7 +7,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +163,17 @@ def test_a_record_is_small_and_newer_ones_replace_it(tmp_path, quick):
     record(run, tmp_path / "results")
     [newer] = recorded(tmp_path / "results")
     assert newer.metrics == {"WA": 0.75} and [p.name for p in (tmp_path / "results").iterdir()] == [run.hash]
+
+
+def test_whether_attention_looks_at_the_cue_is_kept_where_it_is_known(tmp_path, quick):
+    looked = pd.DataFrame({"part": ["words"], "source": ["model"], "id": ["a"], "hit": np.float32([1])})
+    run = run_once(tmp_path / "runs", CONFIG, lambda scratch: replace(compute(scratch), grounding=looked))
+    record(run, tmp_path / "results")
+    for kept in (run, *recorded(tmp_path / "results")):
+        pd.testing.assert_frame_equal(kept.grounding, looked)
+    without = run_once(tmp_path / "runs", CONFIG | {"seed": 1}, compute)
+    with pytest.raises(Missing, match=r"keeps no grounding.parquet: it is a recorded run, or one that made none"):
+        _ = without.grounding
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path, quick):

@@ -18,7 +18,7 @@ FLOORS = (
     ("features", "guidance", "evaluation"),
     ("training", "plots"),
     ("widgets", "batch_runs", "doctor"),
-    ("report",),
+    ("report", "train_cli"),
     ("cli",),
     ("__main__",),
 )

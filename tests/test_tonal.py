@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from mer_kit.errors import BadInput
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import wav2vec2_vectors
-from mer_kit.guidance.tonal import KMeansCodes, key_codes, key_frames, key_waveform, wav2vec2_codes
+from mer_kit.guidance.tonal import KMeansCodes, key_codes, key_frames, key_shares, key_waveform, wav2vec2_codes
 
 SETTINGS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
             "conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (5, 4), "num_feat_extract_layers": 2,
@@ -176,3 +176,10 @@ def test_the_table_keeps_the_order_of_classes():
     table = key_codes(CODES, LABELS, ["sad", "angry"])
     assert table["class"].drop_duplicates().tolist() == ["sad", "angry"]
     assert isinstance(table["class"].dtype, pd.CategoricalDtype)
+
+
+def test_shares_of_key_frames_by_hand():
+    """Key to angry: 1; to sad: 5 and 2. 9 frames of angry hold 1 ×4, 5 ×4; 8 of sad 1 ×1, 5 ×4, 2 ×3."""
+    shares = key_shares(CODES, LABELS, key_codes(CODES, LABELS, CLASSES))
+    assert shares.index.tolist() == shares.columns.tolist() == CLASSES
+    assert shares.to_numpy().ravel().tolist() == pytest.approx([4 / 9, 4 / 9, 1 / 8, 7 / 8])

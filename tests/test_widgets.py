@@ -12,7 +12,7 @@ import pytest
 import soundfile as sf
 
 from mer_kit.corpora import load_corpus
-from mer_kit.widgets import Question, clips, media_allowed
+from mer_kit.widgets import Question, clips, media_allowed, sounds
 
 NASTY = "<img src=x onerror=alert(1)>"
 
@@ -45,6 +45,18 @@ def test_other_formats_and_segments_are_sent_as_wav(corpus, tmp_path):
     sound = re.search(r"data:audio/wav;base64,([^\"]+)", clips(one, ["a"]).data)[1]
     heard, rate = sf.read(io.BytesIO(base64.b64decode(sound)))
     assert rate == 16_000 and heard == pytest.approx(samples[4000:12_000], abs=1e-3)
+
+
+def test_made_sounds_are_played_with_their_labels_unless_licensed(corpus):
+    wave = (np.sin(np.arange(24_000) / 20) / 2).astype("float32")
+    page = sounds(corpus, {"angry": wave, "sad": wave[:8000]}).data
+    players = re.findall(r"aria-label=\"sounds of (\w+)\" src=\"data:audio/ogg;base64,([^\"]+)", page)
+    assert [name for name, _ in players] == ["angry", "sad"] and ">1.5<" in page and ">0.5<" in page
+    heard, rate = sf.read(io.BytesIO(base64.b64decode(players[0][1])))
+    assert len(heard) == 24_000 * rate // 16_000 and np.corrcoef(heard[:: rate // 16_000], wave)[0, 1] > 0.95
+    licensed = replace(corpus, embeddable=False, licence="Licensed by form.")
+    assert "base64" not in sounds(licensed, {"angry": wave}).data
+    assert "Do not share it" in sounds(licensed, {"angry": wave}, embed_media=True).data
 
 
 def test_markup_in_words_and_names_is_shown_as_text(corpus):

@@ -1,4 +1,4 @@
-"""Acoustic frames: log-mel bands with pitch, voicing and energy, and SpecAugment upon them."""
+"""Acoustic frames: log-mel bands with pitch, voicing and energy, and what is done to them in training."""
 
 from __future__ import annotations
 
@@ -111,3 +111,26 @@ def _stretches(size: int, lengths: Tensor, widest: Tensor, count: int) -> Tensor
     start = (random[1] * (lengths[:, None, None] - width + 1)).floor()
     place = torch.arange(size, device=lengths.device)
     return ((place >= start) & (place < start + width)).any(dim=1)
+
+
+class VocalTract(nn.Module):
+    """In training mode, each utterance as from another vocal tract (Jaitly and Hinton 2013).
+
+    The mel bands of an utterance are read at `factor` times their place, one factor within 1 ± `spread` an utterance:
+    few speakers sound like many. Pitch, voicing and energy stay. Drawn from torch's generator.
+    """
+
+    def __init__(self, spread: float = 0.1) -> None:
+        super().__init__()
+        self.spread = spread
+
+    def forward(self, x: Padded) -> Padded:
+        if not self.training:
+            return x
+        factor = 1 + self.spread * (2 * torch.rand(len(x.values), 1, device=x.values.device) - 1)
+        place = (torch.arange(MEL_BANDS, device=factor.device) * factor).clamp_max(MEL_BANDS - 1)
+        below = place.long().clamp_max(MEL_BANDS - 2)
+        share = (place - below)[:, None, :]
+        bands, rest = x.values.split([MEL_BANDS, x.values.shape[2] - MEL_BANDS], dim=2)
+        lower, upper = (bands.gather(2, i[:, None, :].expand_as(bands)) for i in (below, below + 1))
+        return Padded(torch.cat([torch.lerp(lower, upper, share), rest], dim=2), x.mask)

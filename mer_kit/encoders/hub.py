@@ -50,6 +50,21 @@ def hub_answers() -> bool:
     return True
 
 
+def download(source: str) -> Path:
+    """A checkpoint of the hub in this machine's cache, its folder named by the revision; safetensors where it has them.
+
+    Raises Missing where there is no network or no such checkpoint.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    def load(source: str, local_files_only: bool) -> str:
+        several = not local_files_only and any(f.endswith(".safetensors") for f in HfApi().list_repo_files(source))
+        patterns = ["*.json", "*.txt", "*.model", "*.safetensors" if several else "pytorch_model*.bin"]
+        return snapshot_download(source, allow_patterns=patterns, local_files_only=local_files_only)
+
+    return Path(from_hub("checkpoint", source, "the offline preset", load))
+
+
 def load_model(source: str | Path, offline: str, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """The model behind an id or a folder, with every weight that its states need.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from mer_kit.batch import Padded
-from mer_kit.encoders.acoustics import BANDS
+from mer_kit.encoders.acoustics import BANDS, HOP_MS
 from mer_kit.encoders.hub import HubEncoder, from_hub, in_eval_mode, load_model
 from mer_kit.errors import BadInput
 
@@ -41,6 +42,7 @@ class FrameEncoder(nn.Module):
         if subsample < 2 or 2**halvings != subsample:
             raise BadInput(f"subsample is {subsample}; expected a power of two: 2, 4, 8 ...")
         self.dim, self.augment = dim, augment
+        self.frame_rate = 1000 / HOP_MS / subsample  # states a second
         self.convolutions = nn.ModuleList(nn.Conv1d(bands if i == 0 else dim, dim, kernel_size=5, stride=2, padding=2)
                                           for i in range(halvings))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(halvings))
@@ -50,17 +52,24 @@ class FrameEncoder(nn.Module):
             for _ in range(layers))
         self.final_norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Padded) -> Padded:
-        x = self.augment(x) if self.augment else x
+    def convolved(self, x: Padded) -> Padded:
+        """What the convolutions make of the frames, at the states' rate, before any frame has seen the whole utterance.
+
+        It is what wav2vec2 hands to its quantizer ("the output of the CNN feature encoder"), so codes are made of it.
+        """
         values, mask = x.values.masked_fill(~x.mask[..., None], 0), x.mask
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             values = norm(convolution(values.transpose(1, 2)).transpose(1, 2))
             mask = mask[:, ::2]  # a state is real where the frame at its centre is
             values = gelu(values) * mask[..., None]
-        values = self.dropout(values + _positions(values))
+        return Padded(values, mask)
+
+    def forward(self, x: Padded) -> Padded:
+        x = self.convolved(self.augment(x) if self.augment else x)
+        values = self.dropout(x.values + _positions(x.values))
         for layer in self.layers:
-            values = layer(values, src_key_padding_mask=~mask)
-        return Padded(self.final_norm(values).masked_fill(~mask[..., None], 0), mask)
+            values = layer(values, src_key_padding_mask=~x.mask)
+        return Padded(self.final_norm(values).masked_fill(~x.mask[..., None], 0), x.mask)
 
 
 def _positions(values: Tensor) -> Tensor:
@@ -179,6 +188,11 @@ class WaveEncoder(HubEncoder):
         mask = torch.arange(states.shape[1], device=states.device) < self.real.frames[:, None]
         return Padded(states.masked_fill(~mask[..., None], 0), mask)
 
+    @property
+    def frame_rate(self) -> float:
+        """States a second, over an hour of sound."""
+        return self._frames(torch.tensor([3600 * SAMPLE_RATE])).item() / 3600
+
     def _frames(self, samples: Tensor) -> Tensor:
         """How many states waveforms of so many samples (batch,) give, (batch,)."""
         if self.model.main_input_name == "input_features":
@@ -222,6 +236,19 @@ def pretrained_speech_encoder(source: str | Path, *, layer: int | None = None, d
     if gradient_checkpointing:
         encoder.checkpoint_gradients()
     return encoder
+
+
+def pretraining_model(source: str | Path) -> PreTrainedModel | None:
+    """The model that wav2vec2 was pretrained as, with its quantizer, where a checkpoint holds one; else None.
+
+    A Wav2Vec2ForPreTraining or a Wav2Vec2ConformerForPreTraining; a fine-tuned checkpoint has lost its quantizer.
+    """
+    from transformers import AutoConfig, AutoModelForPreTraining
+
+    config = from_hub("model", source, OFFLINE, AutoConfig.from_pretrained)
+    if not {"Wav2Vec2ForPreTraining", "Wav2Vec2ConformerForPreTraining"} & set(config.architectures or ()):
+        return None
+    return from_hub("model", source, OFFLINE, partial(AutoModelForPreTraining.from_pretrained, dtype=torch.float32))
 
 
 def padding_deviation(encoder: nn.Module, sequences: Sequence[Tensor]) -> float:

@@ -105,22 +105,41 @@ class OfflineTextEncoder(TextEncoder):
     """A BERT that learns from scratch, and so is told what a pretrained one knows: which turn is the latest.
 
     History grows at the beginning, so places are counted from the end: the same word of the latest turn keeps its
-    place whatever was said before. Tokens of the latest turn are BERT's second segment, history its first. In training
-    a token is unknown with probability `word_dropout`, so that no single word is relied upon.
+    place whatever was said before. Tokens of the latest turn are BERT's second segment, history its first.
+
+    In training a token is unknown with probability `word_dropout`, so that no single word is relied upon, and an
+    utterance has forgotten its oldest turns, any number of them, with probability `forgetting`: few dialogues are seen
+    as many. What is forgotten is masked in the states too.
     """
 
-    def __init__(self, model: PreTrainedModel, word_dropout: float = 0.1) -> None:
+    def __init__(self, model: PreTrainedModel, word_dropout: float = 0.1, forgetting: float = 0.8) -> None:
         self.unknown, self.separator = MARKS.index("[UNK]"), MARKS.index("[SEP]")
-        self.word_dropout = word_dropout
+        self.word_dropout, self.forgetting = word_dropout, forgetting
         super().__init__(model)
 
+    def forward(self, x: Padded) -> Padded:
+        return super().forward(Padded(x.values, self._remembered(x)) if self.training else x)
+
+    def _remembered(self, x: Padded) -> Tensor:
+        """(batch, tokens): [CLS] and the latest 1 .. all turns, all where nothing is forgotten."""
+        turn = self._turns_from_here(x.values)
+        turns = turn.amax(dim=1, keepdim=True)
+        forgets = torch.rand_like(turns, dtype=torch.float) < self.forgetting
+        kept = torch.where(forgets, (torch.rand_like(forgets, dtype=torch.float) * turns).long() + 1, turns)
+        first = torch.arange(x.values.shape[1], device=turn.device) == 0
+        return x.mask & ((turn <= kept) | first)
+
+    def _turns_from_here(self, ids: Tensor) -> Tensor:
+        """(batch, tokens): how many turns end from a token on; 1 in the latest, 0 behind it."""
+        return (ids == self.separator).long().flip(1).cumsum(1).flip(1)
+
     def tokens(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        ends_from_here = (ids == self.separator).long().flip(1).cumsum(1).flip(1)
-        place = (mask.sum(dim=1, keepdim=True) - 1 - torch.arange(ids.shape[1], device=ids.device)).clamp_min(0)
+        latest = (self._turns_from_here(ids) == 1) & mask
+        place = (mask.long().flip(1).cumsum(1).flip(1) - 1).clamp_min(0)
         if self.training:
             dropped = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= len(MARKS))
             ids = ids.masked_fill(dropped, self.unknown)
-        return {"input_ids": ids, "position_ids": place, "token_type_ids": ((ends_from_here == 1) & mask).long()}
+        return {"input_ids": ids, "position_ids": place, "token_type_ids": latest.long()}
 
 
 def offline_text_encoder(vocab_size: int, dim: int = 128, layers: int = 2, heads: int = 4, dropout: float = 0.1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -44,9 +46,10 @@ class TextInputs:
         if max_tokens < 3:
             raise BadInput(f"max_tokens is {max_tokens}; expected 3 or more: [CLS], a token and [SEP]")
         self.history_turns, self.max_tokens = history_turns, max_tokens
-        self.first, self.between = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.tokenizer, self.first, self.between = tokenizer, tokenizer.cls_token_id, tokenizer.sep_token_id
         texts = [text or "" for text in corpus.table["text"]]
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        self._texts = dict(zip(corpus.table["id"], texts, strict=True))
         self._tokens = dict(zip(corpus.table["id"], encoded, strict=True))
         dialogues = corpus.table.groupby("dialogue", sort=False)["id"].agg(list)
         self._before = {u: ids[max(0, i - history_turns):i] for ids in dialogues for i, u in enumerate(ids)}
@@ -57,6 +60,17 @@ class TextInputs:
         if utterance not in self._made:
             self._made[utterance] = self._splice(utterance)
         return self._made[utterance]
+
+    def words(self, utterance: str) -> Tensor:
+        """Which word of `text.split()` each token stands in, (tokens,); -1 for marks and history."""
+        ids, current = self(utterance)
+        text, of_token = self._texts[utterance], torch.full((len(ids),), -1)
+        starts = [word.start() for word in re.finditer(r"\S+", text)]
+        if starts:
+            told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            places = [bisect_right(starts, end - 1) - 1 for _, end in told["offset_mapping"]]
+            of_token[current] = torch.tensor(places[: int(current.sum())])
+        return of_token
 
     def _splice(self, utterance: str) -> Tokens:
         own = pick("utterance", utterance, self._tokens)[: self.max_tokens - 2]

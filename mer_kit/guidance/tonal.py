@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from mer_kit.errors import BadInput, pick
@@ -54,6 +55,9 @@ def wav2vec2_codes(model: nn.Module, waveforms: Iterable[np.ndarray]) -> list[np
 class KMeansCodes:
     """Codes for encoders without a quantizer: the nearest of `clusters` means, over standardised frames.
 
+    Codes of `FrameEncoder.convolved` tell what sounds at a place, codes of its states which class the utterance seems
+    to be, wherever they stand: notebook 02 shows both.
+
     Fitted on training frames alone, at most `max_frames` of them, drawn evenly. `notes` says where there were too few
     frames for `clusters`, and how many were taken.
     """
@@ -77,7 +81,8 @@ class KMeansCodes:
             self.notes = (f"{clusters} clusters instead of {self.clusters}: only {len(seen)} training frames, and a "
                           f"cluster needs {FRAMES_A_CLUSTER}",)
         means = MiniBatchKMeans(clusters, batch_size=4096, n_init=1, random_state=self.seed)
-        self.model = make_pipeline(StandardScaler(), means).fit(seen)
+        with threadpool_limits(1):  # threads that wait for one another on busy cores take ten times as long
+            self.model = make_pipeline(StandardScaler(), means).fit(seen)
         return self
 
     @property
@@ -87,7 +92,8 @@ class KMeansCodes:
 
     def __call__(self, frames: Iterable[np.ndarray]) -> list[np.ndarray]:
         """The code (frames,) of every frame of each utterance (frames, d)."""
-        return [self.model.predict(np.asarray(f, dtype=np.float32)).astype(np.int64) for f in frames]
+        with threadpool_limits(1):
+            return [self.model.predict(np.asarray(f, dtype=np.float32)).astype(np.int64) for f in frames]
 
 
 def key_codes(codes: Sequence[np.ndarray], labels: Sequence[str], classes: Sequence[str], top_k: int | None = TOP_K,
@@ -114,6 +120,13 @@ def key_frames(codes: Sequence[np.ndarray], labels: Sequence[str], table: pd.Dat
     """Which frames of each utterance carry a key code of its own class: one boolean array (frames,) an utterance."""
     keys = {c: group["code"].to_numpy() for c, group in table.groupby("class", observed=False)}
     return [np.isin(c, keys[label]) for c, label in zip(codes, labels, strict=True)]
+
+
+def key_shares(codes: Sequence[np.ndarray], labels: Sequence[str], table: pd.DataFrame) -> pd.DataFrame:
+    """(C, C): of all frames of the utterances of a class (rows), the share with a key code of a class (columns)."""
+    keys = {c: group["code"].to_numpy() for c, group in table.groupby("class", observed=False)}
+    frames = {c: np.concatenate([own for own, label in zip(codes, labels, strict=True) if label == c]) for c in keys}
+    return pd.DataFrame([[np.isin(frames[a], keys[b]).mean() for b in keys] for a in keys], list(keys), list(keys))
 
 
 def key_waveform(label: str, waveforms: Sequence[np.ndarray], labels: Sequence[str], marks: Sequence[np.ndarray],

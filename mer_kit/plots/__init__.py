@@ -3,10 +3,14 @@
 Data come first, the rest by keyword; `ax=None` draws on new axes; axes (or the figure of several) are returned.
 """
 
+from mer_kit.plots.attention import label_attention_maps, token_frame_map
 from mer_kit.plots.corpora import ceilings, class_counts, durations, fold_map, scores, transitions, utterance
+from mer_kit.plots.diagrams import lemer_diagram
 from mer_kit.plots.keywords import keyword_bars, keyword_overlap
 from mer_kit.plots.style import save, theme
+from mer_kit.plots.tonal import key_code_rates, key_frames, shares_by_top_k, shares_in_cue
 from mer_kit.plots.training import heatmap, history
 
-__all__ = ["ceilings", "class_counts", "durations", "fold_map", "heatmap", "history", "keyword_bars", "keyword_overlap",
-           "save", "scores", "theme", "transitions", "utterance"]
+__all__ = ["ceilings", "class_counts", "durations", "fold_map", "heatmap", "history", "key_code_rates", "key_frames",
+           "keyword_bars", "keyword_overlap", "label_attention_maps", "lemer_diagram", "save", "scores",
+           "shares_by_top_k", "shares_in_cue", "theme", "token_frame_map", "transitions", "utterance"]

@@ -2,69 +2,48 @@
 
 Offline encoders have no pretraining, so they get one: `text` and `speech` without labels (A1/A2 and B1 of LE-MER's
 Table 1) are runs of their own, and every run with labels or fusion starts from the encoders that they leave, on the
-same fold and seed. Runs are named by their config, so a table of ablations trains each encoder once.
+same fold and seed. Runs are named by their config, so a table of ablations trains each encoder once. Encoders from the
+Hugging Face hub start from their own weights.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mer_kit.batch import Padded
-from mer_kit.corpora import load_corpus
-from mer_kit.corpora.corpus import Corpus
-from mer_kit.corpora.protocols import Fold, make_protocol, usual_scheme
-from mer_kit.encoders.acoustics import SpecAugment
-from mer_kit.encoders.hub import in_eval_mode
-from mer_kit.encoders.speech import FrameEncoder
-from mer_kit.encoders.text import offline_text_encoder, train_tokenizer
-from mer_kit.errors import BadInput, unknown
+from mer_kit.corpora import MANIFESTS, load_corpus
+from mer_kit.corpora.protocols import Fold
+from mer_kit.errors import BadInput, pick, unknown
 from mer_kit.features.batching import Batches
-from mer_kit.features.inputs import SpeechInputs, TextInputs, collate
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import GuidanceConfig, controlled, semantic_embeddings, tonal_embeddings
-from mer_kit.guidance.tonal import KMeansCodes
 from mer_kit.models.lemer import LEMER, LEMERConfig, UnimodalConfig, UnimodalModel
+from mer_kit.training.attention import attention_samples, grounding
 from mer_kit.training.config import TrainConfig
-from mer_kit.training.fit import fit, seed_all
-from mer_kit.training.runs import Outcome, Run, recorded, run_once
+from mer_kit.training.fit import Fitted, find_device, fit, seed_all
+from mer_kit.training.presets import MODELS, PRESETS, training_of
+from mer_kit.training.runs import Outcome, Run, config_hash, recorded, run_once
+from mer_kit.training.stage import Encoders, Stage, speech_states
 
-MODELS = MappingProxyType({"text": ("text",), "speech": ("speech",), "lemer": ("text", "speech")})
-_SHARED = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "schedule": "linear"}
-OFFLINE = MappingProxyType({  # what two cores train in about two minutes a fold
-    "text": TrainConfig(epochs=12, rates={"rest": 1e-3}, **_SHARED),
-    "speech": TrainConfig(epochs=24, rates={"rest": 2e-3}, **_SHARED),
-    "lemer": TrainConfig(epochs=6, rates={"text_encoder": 1e-4, "speech_encoder": 3e-4, "rest": 1e-3}, **_SHARED),
-})
-
-
-@dataclass(frozen=True)
-class Encoders:
-    """The offline encoders' sizes."""
-
-    vocabulary: int = 600
-    history_turns: int = 10
-    text_dim: int = 128
-    text_layers: int = 2
-    speech_dim: int = 96
-    speech_layers: int = 2
-    dropout: float = 0.2
-    clusters: int = 500  # of the tonal codes
-    max_seconds: float = 10.0
+OWN = frozenset(f.name for f in fields(TrainConfig)) - {"epochs", "seed", "selection"}  # what `changes` may hold
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model on one fold with one seed; everything in it but `data_dir` names the run.
+    """One model on one fold with one seed; all but `data_dir` and `on_error` names the run.
 
+    preset: of PRESETS; gives `lemer` and `encoders` where they are None, and the training's config.
     labels: unimodal models with label guidance (A3-A5, B3-B5); "lemer" always has it. epochs: of every training, the
-    starting ones too; None takes OFFLINE's.
+    starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model alone (starting runs
+    keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
     """
 
     model: str = "lemer"  # one of MODELS
@@ -74,56 +53,97 @@ class Experiment:
     fold: int = 0
     seed: int = 0
     labels: bool = False
-    lemer: LEMERConfig = field(default_factory=lambda: LEMERConfig(dropout=0.3))
+    lemer: LEMERConfig | None = None
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    encoders: Encoders = field(default_factory=Encoders)
+    encoders: Encoders | None = None
     epochs: int | None = None
     data_dir: str | None = field(default=None, compare=False)
+    preset: str = "offline"
+    changes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    on_error: str = field(default="raise", compare=False)  # "skip": leave out unusable utterances, counted
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise unknown("model", self.model, MODELS)
+        if strangers := [name for name in self.changes if name not in OWN]:
+            raise unknown("training setting", strangers[0], sorted(OWN))
+        preset = pick("preset", self.preset, PRESETS)
+        for name in ("lemer", "encoders"):
+            object.__setattr__(self, name, getattr(self, name) or getattr(preset, name))
+
+    @property
+    def guided(self) -> bool:
+        """Does the model have label embeddings?"""
+        return self.model == "lemer" or self.labels
+
+    @property
+    def built_from(self) -> tuple[str, ...]:
+        """The modalities whose encoders its making takes: those it reads, and text where L_s starts from words (B4)."""
+        modalities = MODELS[self.model]
+        from_words = self.guided and self.guidance.tonal == "text" and "text" not in modalities
+        return (*modalities, "text") if from_words else modalities
 
     @property
     def starts_from(self) -> dict[str, Experiment]:
-        """The runs whose encoders this one starts from, by modality; none for a unimodal model without labels."""
-        if self.model != "lemer" and not self.labels:
-            return {}
-        plain = {"labels": False, "lemer": LEMERConfig(dropout=self.lemer.dropout),
-                 "guidance": GuidanceConfig()}
-        return {modality: replace(self, model=modality, **plain) for modality in MODELS[self.model]}
+        """The runs whose encoders this one starts from, by modality: with labels or fusion, one an offline encoder."""
+        plain = {"labels": False, "lemer": LEMERConfig(dropout=self.lemer.dropout), "guidance": GuidanceConfig(),
+                 "preset": "offline", "changes": {}}
+        return {modality: replace(self, model=modality, **plain) for modality in self.built_from
+                if self.guided and not self.encoders.pretrained(modality)}
 
     @property
     def train(self) -> TrainConfig:
         """How the model is trained."""
-        preset = OFFLINE[self.model]
-        return replace(preset, epochs=self.epochs or preset.epochs, seed=self.seed)
+        usual = training_of(self.preset, self.model, self.encoders)
+        rates = {**usual.rates, **self.changes.get("rates", {})}
+        return replace(usual, **{**self.changes, "rates": rates}, epochs=self.epochs or usual.epochs, seed=self.seed)
 
 
 def run(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Run:
     """The finished run of an experiment: read from the ledger, or trained now (its starting runs too)."""
-    stage = _stage(experiment.corpus, experiment.data_dir, experiment.classes, experiment.protocol, experiment.encoders)
+    stage = _stage(experiment.corpus, experiment.data_dir, experiment.classes, experiment.protocol, experiment.encoders,
+                   experiment.on_error)
     if experiment.fold not in range(len(stage.protocol.folds)):
         last = len(stage.protocol.folds) - 1
         raise BadInput(f"got fold {experiment.fold} of {stage.protocol.name}; expected 0 to {last}")
-    starts = {m: run(e, ledger, progress, device) for m, e in experiment.starts_from.items()}
-    config = _said(experiment) | {"corpus_hash": stage.corpus.hash, "protocol": stage.protocol.title,
-                                  "fold": stage.protocol.folds[experiment.fold].name,
-                                  "starts": {m: start.hash for m, start in starts.items()}}
-    return run_once(ledger, config, lambda scratch: _train(experiment, stage, starts, scratch, progress, device))
+    stage.require(experiment.model, experiment.built_from)
+
+    def compute(scratch: Path) -> Outcome:
+        stage.read(experiment.built_from)
+        starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()}
+        return _train(experiment, stage, starts, scratch, progress, device)
+
+    return run_once(ledger, _config(experiment, stage), compute)
+
+
+def _config(experiment: Experiment, stage: Stage) -> dict:
+    """The config that names a run: what was said, of which corpus and weights, and which runs it starts from."""
+    weights = {f"{m}_weights": stage.weights(m) for m in experiment.built_from if experiment.encoders.pretrained(m)}
+    starts = {m: config_hash(_config(start, stage)) for m, start in experiment.starts_from.items()}
+    return _said(experiment) | weights | {
+        "corpus_hash": stage.corpus.hash, "protocol": stage.protocol.title,
+        "fold": stage.protocol.folds[experiment.fold].name, "starts": starts}
 
 
 def over_folds(experiment: Experiment, results: Path | str) -> list[Run]:
     """The recorded runs of this very system: whatever fold and seed, but nothing else than the experiment says."""
     wanted = _system(_said(experiment))
-    return [r for r in recorded(results) if _system({name: r.config.get(name) for name in wanted}) == wanted]
+    found = [r for r in recorded(results) if _system({name: r.config.get(name) for name in wanted}) == wanted]
+    for name in ("text_weights", "speech_weights"):
+        if len(of := {r.config.get(name) for r in found}) > 1:
+            raise BadInput(f"the recorded runs of this system were made with different {name}: {', '.join(of)}; keep "
+                           f"those of one of them in {results}")
+    return found
 
 
 def _said(experiment: Experiment) -> dict:
-    """What of an experiment decides its result; guidance says nothing of a model without labels."""
-    unsaid = {"data_dir", "epochs", *([] if experiment.starts_from else ["guidance"])}
-    said = {name: value for name, value in asdict(experiment).items() if name not in unsaid}
-    return said | {"train": asdict(experiment.train)}
+    """What of an experiment decides its result, without a path of this machine."""
+    told = ("model", "classes", "protocol", "fold", "seed", "labels", "lemer", *["guidance"] * experiment.guided)
+    said = {name: value for name, value in asdict(experiment).items() if name in told}
+    corpus = Path(experiment.corpus)
+    return said | {"corpus": corpus.stem if corpus.suffix.lower() in MANIFESTS else experiment.corpus,
+                   "encoders": {m: experiment.encoders.said(m) for m in experiment.built_from},
+                   "train": asdict(experiment.train)}
 
 
 def _system(said: dict) -> dict:
@@ -132,68 +152,52 @@ def _system(said: dict) -> dict:
         name: value for name, value in pairs if name not in ("fold", "seed", "protocol")})
 
 
-class _Stage:
-    """A corpus under a protocol with its inputs, shared by all experiments on it in this process."""
-
-    def __init__(self, corpus: Corpus, scheme: str, encoders: Encoders) -> None:
-        self.corpus, self.encoders = corpus, encoders
-        self.protocol = make_protocol(corpus, scheme or usual_scheme(corpus))
-        self.rows = corpus.table.set_index("id")
-        self.numbers = {u: corpus.label_set.index(label) for u, label in self.rows["label"].dropna().items()}
-        self._text: dict[str, tuple] = {}
-        self._speech: SpeechInputs | None = None
-
-    def text(self, fold: Fold) -> tuple:
-        """Tokenizer and inputs of a fold; the vocabulary is learnt on the dialogues of its training part."""
-        if fold.name not in self._text:
-            table = self.corpus.table
-            training = table["dialogue"].isin(set(self.rows.loc[list(fold.train), "dialogue"]))
-            tokenizer = train_tokenizer(table["text"][training].fillna(""), self.encoders.vocabulary)
-            self._text[fold.name] = tokenizer, TextInputs(self.corpus, tokenizer, self.encoders.history_turns)
-        return self._text[fold.name]
-
-    @property
-    def speech(self) -> SpeechInputs:
-        """Acoustic frames of all labelled utterances, computed once."""
-        if self._speech is None:
-            self._speech = SpeechInputs(self.corpus, "frames", self.encoders.max_seconds).fill(self.numbers)
-        return self._speech
-
-    def batches(self, ids: tuple[str, ...], fold: Fold, modalities: tuple[str, ...], size: int,
-                seed: int | None) -> Batches:
-        """Batches of like length over what the model reads most of."""
-        text = self.text(fold)[1] if "text" in modalities else None
-        speech = self.speech if "speech" in modalities else None
-        lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in ids]
-        return Batches(ids, lengths, size, lambda chosen: collate(chosen, text, speech, self.numbers), seed)
-
-
 @lru_cache(maxsize=4)
-def _stage(corpus: str, data_dir: str | None, classes: int | None, scheme: str, encoders: Encoders) -> _Stage:
-    return _Stage(load_corpus(corpus, data_dir, classes), scheme, encoders)
+def _stage(corpus: str, data_dir: str | None, classes: int | None, scheme: str, encoders: Encoders,
+           on_error: str = "raise") -> Stage:
+    return Stage(load_corpus(corpus, data_dir, classes, on_error), scheme, encoders)
 
 
-def _train(experiment: Experiment, stage: _Stage, starts: dict[str, Run], scratch: Path, progress: bool,
+def _train(experiment: Experiment, stage: Stage, starts: dict[str, Run], scratch: Path, progress: bool,
            device: str) -> Outcome:
     fold, modalities = stage.protocol.folds[experiment.fold], MODELS[experiment.model]
     config = replace(experiment.train, selection="dev" if fold.dev else "last epoch")
     seed_all(experiment.seed)
-    model = build(experiment, stage, fold, starts)
+    model = build(experiment, stage, fold, starts, find_device(device))
     parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None)
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
     batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed)
     fitted = fit(model, batches, config, stage.corpus.label_set.classes, folder=scratch, device=device,
                  progress=progress, **parts)
-    metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share}
-    return Outcome(fitted.predictions, fitted.history, metrics, model.state_dict())
+    metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share,
+               "skipped": len(stage.corpus.skipped)}
+    attention = attention_samples(model, parts["test"], lambda u: stage.text(fold)[1].words(u))
+    return Outcome(fitted.predictions.join(stage.rows[["dialogue", "speaker"]], on="id"), fitted.history, metrics,
+                   model.state_dict(), attention, _grounding(experiment, stage, parts["test"], fitted, attention))
 
 
-def build(experiment: Experiment, stage: _Stage, fold: Fold, starts: dict[str, Run]) -> nn.Module:
-    """The model of an experiment before its training, its encoders as the starting runs left them."""
-    encoders = {modality: offline_encoder(modality, experiment, stage, fold) for modality in MODELS[experiment.model]}
+def _grounding(experiment: Experiment, stage: Stage, test: Batches, fitted: Fitted,
+               attention: Mapping[str, Tensor]) -> pd.DataFrame | None:
+    """Whether attention looks at the cues, beside that of the same model untrained; None where cues are not known."""
+    if stage.corpus.truth is None or not experiment.guided:
+        return None
+    fold = stage.protocol.folds[experiment.fold]
+    seed_all(experiment.seed)
+    undirected = replace(experiment, guidance=GuidanceConfig("random", "random", seed=experiment.guidance.seed))
+    untrained = attention_samples(build(undirected, stage, fold, {}), test, lambda u: stage.text(fold)[1].words(u))
+    return grounding(stage.corpus, fitted.predictions, attention, untrained, fold.train)
+
+
+def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run],
+          device: torch.device | str = "cpu") -> nn.Module:
+    """The model of an experiment before its training, offline encoders as the starting runs left them.
+
+    device: where label embeddings are computed.
+    """
+    encoders = {m: stage.encoder(m, fold, experiment.seed) for m in experiment.built_from}
     for modality, start in starts.items():
         encoders[modality].load_state_dict(_part(start.weights, f"{modality}_encoder."))
-    labels = label_embeddings(experiment, stage, fold, encoders) if starts else {}
+    labels = label_embeddings(experiment, stage, fold, encoders, device) if experiment.guided else {}
     if experiment.model == "lemer":
         return LEMER(encoders["text"], encoders["speech"], labels["text"], labels["speech"], experiment.lemer)
     settings = UnimodalConfig(experiment.model, dropout=experiment.lemer.dropout)
@@ -201,38 +205,24 @@ def build(experiment: Experiment, stage: _Stage, fold: Fold, starts: dict[str, R
     return UnimodalModel(encoders[experiment.model], classes, settings, labels.get(experiment.model))
 
 
-def offline_encoder(modality: str, experiment: Experiment, stage: _Stage, fold: Fold) -> nn.Module:
-    """A new encoder of "text" or "speech", its weights drawn by the experiment's seed."""
-    sizes = experiment.encoders
-    if modality == "text":
-        return offline_text_encoder(len(stage.text(fold)[0]), sizes.text_dim, sizes.text_layers, dropout=sizes.dropout,
-                                    seed=experiment.seed)
-    return FrameEncoder(dim=sizes.speech_dim, layers=sizes.speech_layers, dropout=sizes.dropout, augment=SpecAugment())
-
-
-def label_embeddings(experiment: Experiment, stage: _Stage, fold: Fold,
-                     encoders: dict[str, nn.Module]) -> dict[str, Tensor]:
+def label_embeddings(experiment: Experiment, stage: Stage, fold: Fold, encoders: Mapping[str, nn.Module],
+                     device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Where L_t ("text") and L_s ("speech") start, from the training part of the fold alone."""
     guidance, classes = experiment.guidance, stage.corpus.label_set.classes
-    train, starts, semantic = stage.rows.loc[list(fold.train)], {}, None
+    train, embeddings, semantic = stage.rows.loc[list(fold.train)], {}, None
     if "text" in encoders:
         table = keywords(train["text"], train["label"], classes, top_k=guidance.top_words)
         semantic = semantic_embeddings(guidance, encoders["text"], stage.text(fold)[0], classes, table)
-        starts["text"] = controlled(guidance, semantic, "text")
+        embeddings["text"] = controlled(guidance, semantic, "text")
     if "speech" in encoders:
-        states = speech_states(encoders["speech"], stage.speech, fold.train)
-        frames = [s.numpy() for s in states]
-        codes = KMeansCodes(experiment.encoders.clusters, experiment.seed).fit(frames)(frames)
-        tonal = tonal_embeddings(guidance, encoders["speech"].dim, classes, semantic=semantic, states=states,
-                                 codes=codes, labels=train["label"].tolist())
-        starts["speech"] = controlled(guidance, tonal, "speech")
-    return starts
-
-
-def speech_states(encoder: nn.Module, inputs: SpeechInputs, utterances: tuple[str, ...]) -> list[Tensor]:
-    """The encoder's states (frames, d_s) of each utterance."""
-    with torch.no_grad(), in_eval_mode(encoder):
-        return [encoder(Padded.of([inputs(u)])).values[0] for u in utterances]
+        heard = {}
+        if guidance.tonal.startswith("codebook"):
+            codes, vectors = stage.codes(encoders["speech"], fold.train, experiment.seed, device)
+            states = speech_states(encoders["speech"], stage.speech, fold.train, device)
+            heard = {"codes": codes, "vectors": vectors, "states": states, "labels": train["label"].tolist()}
+        tonal = tonal_embeddings(guidance, encoders["speech"].dim, classes, semantic=semantic, **heard)
+        embeddings["speech"] = controlled(guidance, tonal, "speech")
+    return embeddings
 
 
 def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

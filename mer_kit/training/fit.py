@@ -129,7 +129,7 @@ class _Loop:
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # an ablation may leave some out
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False, kwargs_handlers=[unused])
         several = self.accelerator.num_processes > 1
-        self.device = self.accelerator.device if several else _device(device)
+        self.device = self.accelerator.device if several else find_device(device)
         self.optimizer = make_optimizer(model, config)
         self.wrapped = self.accelerator.prepare_model(model.to(self.device)) if several else model
         rounds = _length(batches, 1)
@@ -216,7 +216,8 @@ def _is_best(state: State, config: TrainConfig) -> bool:
     return state.rows[-1][score] > state.rows[state.best_epoch - 1][score]
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of a name in DEVICES; Missing where it is not here."""
     if name not in DEVICES:
         raise unknown("device", name, DEVICES)
     if name == "cuda" and not torch.cuda.is_available():

@@ -9,6 +9,7 @@ A run's folder is named by the hash of its config and holds
     history.parquet      a row an epoch
     model.safetensors    weights
     attention.safetensors  samples, where there are some
+    grounding.parquet    whether they look at the cue, where one is known
 
 It is written under another name beside its place and renamed. Nothing in it is a pickle, and none is ever read.
 """
@@ -45,6 +46,7 @@ NEEDED = ("model", "corpus", "corpus_hash", "protocol", "fold", "seed")  # in ev
 COLUMNS = (*NEEDED, "hash", "WA", "UA", "WF1", "seconds", "commit")  # of a ledger's table
 SAME = ("protocol", "corpus_hash")  # in runs whose results are joined
 KEPT = ("config.json", "environment.json", "metrics.json", "predictions.parquet")  # of a recorded run
+KEPT_TOO = "grounding.parquet"  # where the run has it
 PACKAGES = ("accelerate", "numpy", "pandas", "scikit-learn", "tokenizers", "torchaudio", "transformers")
 
 
@@ -57,6 +59,7 @@ class Outcome:
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # besides WA, UA, WF1, seconds
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     attention: Mapping[str, Tensor] = field(default_factory=dict)  # "label_token/<utterance>", ...
+    grounding: pd.DataFrame | None = None  # of `training.attention.grounding`
 
 
 class Run:
@@ -99,6 +102,10 @@ class Run:
     @cached_property
     def attention(self) -> dict[str, Tensor]:
         return load_file(self._file("attention.safetensors"))
+
+    @cached_property
+    def grounding(self) -> pd.DataFrame:
+        return pd.read_parquet(self._file(KEPT_TOO))
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self._file(name)
@@ -216,6 +223,8 @@ def record(run: Run, results_folder: Path | str) -> Path:
         shutil.copyfile(run.folder / name, aside / "new" / name)
     small = run.predictions.astype(dict.fromkeys(run.predictions.filter(like="p_"), "float32"))
     small.to_parquet(aside / "new" / KEPT[-1], index=False, compression="zstd")
+    if (run.folder / KEPT_TOO).exists():
+        shutil.copyfile(run.folder / KEPT_TOO, aside / "new" / KEPT_TOO)
     if place.exists():
         os.replace(place, aside / "old")
     os.replace(aside / "new", place)
@@ -259,6 +268,8 @@ def _write(place: Path, aside: Path, config: Mapping[str, Any], outcome: Outcome
         (aside / f"{name}.json").write_text(_json(content, indent=1) + "\n")
     said.to_parquet(aside / "predictions.parquet", index=False)
     history.to_parquet(aside / "history.parquet", index=False)
+    if outcome.grounding is not None:
+        outcome.grounding.to_parquet(aside / KEPT_TOO, index=False, compression="zstd")
     for name, tensors in (("model", outcome.weights), ("attention", outcome.attention)):
         if tensors:
             save_file(plain(tensors), aside / f"{name}.safetensors")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
+import numpy as np
 import soundfile as sf
 from IPython.display import HTML
 
@@ -22,32 +23,53 @@ def media_allowed(corpus: Corpus, embed_media: bool) -> bool:
 
 def clips(corpus: Corpus, utterances: Iterable[str], embed_media: bool = False) -> HTML:
     """A table of utterances to play, one a row: label, speaker, words, player; or why it is not shown."""
+    rows = ((u.label, u.speaker, u.text or "", _clip(u)) for u in map(corpus.__getitem__, utterances))
+    return _page(corpus, embed_media, ("label", "speaker", "words", "sound"), rows)
+
+
+def sounds(corpus: Corpus, waveforms: Mapping[str, np.ndarray], sample_rate: int = 16_000,
+           embed_media: bool = False) -> HTML:
+    """A table of sounds made of a corpus, samples (n,) by label: label, seconds, player; or why it is not shown."""
+    rows = ((label, f"{len(samples) / sample_rate:.1f}", _player(f"sounds of {label}", *_ogg(samples, sample_rate)))
+            for label, samples in waveforms.items())
+    return _page(corpus, embed_media, ("label", "seconds", "sound"), rows)
+
+
+def _page(corpus: Corpus, embed_media: bool, heads: Iterable[str], rows: Iterable[tuple[str | None, ...]]) -> HTML:
+    """Rows begin with a label (None: a turn of history) and end with a player; none is made where none may be shown."""
     if not media_allowed(corpus, embed_media):
         return HTML(f"<p><em>Sound and transcripts of {escape(corpus.name)} are not embedded. {escape(corpus.licence)} "
                     "Set EMBED_MEDIA = True to embed them in this copy, and do not share it.</em></p>")
-    rows = "".join(_row(corpus[u]) for u in utterances)
     banner = "" if corpus.embeddable else ("<p><strong>This copy holds sound and transcripts of a licensed corpus "
                                            f"({escape(corpus.name)}). Do not share it.</strong></p>")
-    return HTML(f'{banner}<table aria-label="clips of {escape(corpus.name)}">'
-                f"<tr><th>label</th><th>speaker</th><th>words</th><th>sound</th></tr>{rows}</table>")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    return HTML(f'{banner}<table aria-label="clips of {escape(corpus.name)}"><tr>{head}</tr>'
+                f"{''.join(_row(*row) for row in rows)}</table>")
 
 
-def _row(utterance: Utterance) -> str:
-    label = utterance.label or "history"
-    tint = colour(label) if utterance.label else "#ccc"
+def _row(label: str | None, *told: str) -> str:
+    tint = colour(label) if label else "#ccc"
     mark = f'<span style="border-left: 0.6em solid {tint}">&nbsp;</span>'
-    cells = (mark + escape(label), escape(utterance.speaker), escape(utterance.text or ""), _player(utterance))
+    cells = (mark + escape(label or "history"), *map(escape, told[:-1]), told[-1])
     return "<tr>" + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells) + "</tr>"
 
 
-def _player(utterance: Utterance) -> str:
+def _clip(utterance: Utterance) -> str:
     if utterance.audio is None:
         return "no sound"
     if utterance.audio.suffix == ".ogg" and not utterance.segment:
-        kind, data = "ogg", utterance.audio.read_bytes()
-    else:
-        reader, file = AudioReader(), io.BytesIO()
-        sf.write(file, reader(utterance), reader.sample_rate, format="WAV")
-        kind, data = "wav", file.getvalue()
+        return _player(utterance.id, "ogg", utterance.audio.read_bytes())
+    reader, file = AudioReader(), io.BytesIO()
+    sf.write(file, reader(utterance), reader.sample_rate, format="WAV")
+    return _player(utterance.id, "wav", file.getvalue())
+
+
+def _ogg(samples: np.ndarray, sample_rate: int) -> tuple[str, bytes]:
+    file = io.BytesIO()
+    sf.write(file, samples, sample_rate, format="OGG", subtype="OPUS")
+    return "ogg", file.getvalue()
+
+
+def _player(name: str, kind: str, data: bytes) -> str:
     source = f"data:audio/{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<audio controls preload="metadata" aria-label="{escape(utterance.id)}" src="{source}"></audio>'
+    return f'<audio controls preload="metadata" aria-label="{escape(name)}" src="{source}"></audio>'

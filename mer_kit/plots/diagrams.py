@@ -1,0 +1,130 @@
+"""Models as drawn diagrams: boxes and arrows, and LE-MER (the paper's Figure 2) made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from mer_kit.plots.style import INK, axes
+
+KINDS = MappingProxyType({  # what a box stands for -> its fill
+    "input": "#F1F1F1",
+    "layers with weights": "#CFE0EE",
+    "states": "#FFFFFF",
+    "label embeddings": "#FBE3A6",
+    "attention": "#DCEFE3",
+    "loss": "#F3CDBF",
+})
+WAYS = MappingProxyType({  # how an arrow runs -> matplotlib's name of it
+    "straight": "arc3",
+    "across": "angle,angleA=0,angleB=90,rad=8",  # sideways first, then up or down
+})
+
+UNIT = 0.88  # inches
+
+
+@dataclass(frozen=True)
+class Box:
+    """A step of a model: `text` in it, large, `note` under that, small, and its equation's number in the corner.
+
+    text and note may hold $formulas$.
+    """
+
+    x: float  # of the middle, in the diagram's units (UNIT inches)
+    y: float
+    text: str
+    note: str = ""
+    kind: str = "states"  # one of KINDS
+    width: float = 1.5
+    height: float = 0.86
+    equation: str = ""
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """From one box to another, by their names."""
+
+    start: str
+    end: str
+    way: str = "straight"  # one of WAYS
+    dashed: bool = False
+
+
+def diagram(boxes: Mapping[str, Box], arrows: Iterable[Arrow], *, width: float, height: float, title: str = "",
+            ax: Axes | None = None) -> Axes:
+    """Boxes by name and the arrows between them, on a sheet of width x height units, with a legend of the kinds."""
+    ax = axes(ax, UNIT * width, UNIT * (height + 0.6))
+    patches = {name: _draw(ax, box) for name, box in boxes.items()}
+    for arrow in arrows:
+        _connect(ax, arrow, boxes, patches)
+    used = [kind for kind in KINDS if kind in {box.kind for box in boxes.values()}]
+    handles = [Line2D([], [], marker="s", markersize=11, markerfacecolor=KINDS[k], markeredgecolor=INK, linestyle="")
+               for k in used]
+    ax.legend(handles, used, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(used), fontsize=10,
+              handletextpad=0.3, columnspacing=1.5)
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal", title=title)
+    ax.set_axis_off()
+    return ax
+
+
+def _draw(ax: Axes, box: Box) -> FancyBboxPatch:
+    patch = FancyBboxPatch((box.x - box.width / 2, box.y - box.height / 2), box.width, box.height, linewidth=1.1,
+                           boxstyle="round,pad=0,rounding_size=0.12", facecolor=KINDS[box.kind], edgecolor=INK)
+    ax.add_patch(patch)
+    ax.text(box.x, box.y + 0.16 * bool(box.note), box.text, ha="center", va="center", fontsize=12.5, color=INK,
+            parse_math=True)
+    ax.text(box.x, box.y - 0.23, box.note, ha="center", va="center", fontsize=9, color=INK, parse_math=True)
+    ax.text(box.x + box.width / 2 - 0.08, box.y + box.height / 2 - 0.06, box.equation, ha="right", va="top",
+            fontsize=7.5, color="#6B6B6B")
+    return patch
+
+
+def _connect(ax: Axes, arrow: Arrow, boxes: Mapping[str, Box], patches: Mapping[str, FancyBboxPatch]) -> None:
+    start, end = boxes[arrow.start], boxes[arrow.end]
+    ax.add_patch(FancyArrowPatch(
+        (start.x, start.y), (end.x, end.y), patchA=patches[arrow.start], patchB=patches[arrow.end], shrinkA=0,
+        shrinkB=1, connectionstyle=WAYS[arrow.way], arrowstyle="-|>", mutation_scale=13, linewidth=1.2, color=INK,
+        linestyle="--" if arrow.dashed else "-", zorder=0))
+
+
+LEMER_BOXES = MappingProxyType({
+    "words": Box(1.0, 6.2, "words", "with ten turns before", "input", 1.8),
+    "sound": Box(1.0, 0.8, "sound", "frames or samples", "input", 1.8),
+    "text": Box(3.25, 6.2, "text encoder", "BERT", "layers with weights", 1.9),
+    "speech": Box(3.25, 0.8, "speech encoder", "wav2vec2", "layers with weights", 1.9),
+    "H_t": Box(5.35, 6.2, "$H_t$", "tokens × $d_t$"),
+    "H_s": Box(5.35, 0.8, "$H_s$", "frames × $d_s$"),
+    "L_t": Box(5.35, 4.85, "$L_t$", "$C$ × $d_t$", "label embeddings"),
+    "L_s": Box(5.35, 2.15, "$L_s$", "$C$ × $d_s$", "label embeddings"),
+    "G_t": Box(7.45, 4.85, "$G_t$", "tokens × $C$", "attention", equation="(1)"),
+    "G_s": Box(7.45, 2.15, "$G_s$", "frames × $C$", "attention", equation="(4)"),
+    "L_g_t": Box(9.6, 4.85, "$L_g^t$", "of the mean", "loss", equation="(2, 3)"),
+    "L_g_s": Box(9.6, 2.15, "$L_g^s$", "of the mean", "loss", equation="(5, 6)"),
+    "A_l": Box(7.45, 3.5, "$A_l = G_t\\,G_s^T$", "tokens × frames", "attention", 1.9, equation="(9)"),
+    "L_c": Box(9.6, 3.5, "$L_c$", "$A_r$ near $A_l$", "loss", 1.3, equation="(10)"),
+    "A_r": Box(11.6, 3.5, "$A_r$", "tokens × frames", "attention", 1.7, equation="(7)"),
+    "H_m": Box(14.05, 3.5, "$H_m = [H_t\\,;\\,A_r H_s]$", "tokens × $(d_t + d_s)$", "states", 2.4, equation="(8)"),
+    "v": Box(16.55, 3.5, "$v$", "max over tokens", equation="(11)"),
+    "classify": Box(16.55, 4.85, "linear", "logits of $C$", "layers with weights"),
+    "L_m": Box(16.55, 6.2, "$L_m$", "cross-entropy", "loss"),
+})
+
+LEMER_ARROWS = (
+    Arrow("words", "text"), Arrow("sound", "speech"), Arrow("text", "H_t"), Arrow("speech", "H_s"),
+    Arrow("L_t", "G_t"), Arrow("L_s", "G_s"), Arrow("H_t", "G_t", "across"), Arrow("H_s", "G_s", "across"),
+    Arrow("G_t", "L_g_t"), Arrow("G_s", "L_g_s"), Arrow("G_t", "A_l"), Arrow("G_s", "A_l"),
+    Arrow("A_l", "L_c", dashed=True), Arrow("A_r", "L_c", dashed=True),
+    Arrow("H_t", "A_r", "across"), Arrow("H_s", "A_r", "across"), Arrow("A_r", "H_m"),
+    Arrow("H_t", "H_m", "across"), Arrow("H_s", "H_m", "across"),
+    Arrow("H_m", "v"), Arrow("v", "classify"), Arrow("classify", "L_m"),
+)
+
+
+def lemer_diagram(*, title: str = "LE-MER", ax: Axes | None = None) -> Axes:
+    """The paper's Figure 2: text above, speech below, label-guided attention between them."""
+    return diagram(LEMER_BOXES, LEMER_ARROWS, width=17.4, height=7.0, title=title, ax=ax)

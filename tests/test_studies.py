@@ -1,0 +1,106 @@
+"""Studies: every row of a paper's table has an experiment or a reason; rows stand beside their reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mer_kit.evaluation.metrics import scores
+from mer_kit.evaluation.published import published
+from mer_kit.training.experiments import Experiment, _said
+from mer_kit.training.lemer_studies import STUDIES, TABLE_1, TABLE_2, TABLE_3
+from mer_kit.training.runs import Outcome, config_hash, record, run_once
+from mer_kit.training.studies import Study, beside_published, predictions, run_study, study_table
+
+CLASSES = ["angry", "happy", "sad"]
+A, B = Experiment("text"), Experiment("speech")
+PAIR = Study("Which is better?", {"a": A, "b": B, "both": (A, B)}, reference="a")
+
+
+def keep(experiment: Experiment, results, p: np.ndarray) -> None:
+    """Record a run that said `p` (utterances, 3) of utterances in dialogues of four."""
+    truth = [CLASSES[i % 3] for i in range(len(p))]
+    said = pd.DataFrame({"id": [f"u{i}" for i in range(len(p))], "truth": truth,
+                         "predicted": np.array(CLASSES)[p.argmax(axis=1)],
+                         "dialogue": [f"d{i // 4}" for i in range(len(p))]})
+    said = said.join(pd.DataFrame(p, columns=[f"p_{c}" for c in CLASSES]))
+    config = _said(experiment) | {"corpus_hash": "0", "protocol": "duet-3/session-out"}
+    record(run_once(results / "ledger", config, lambda _: Outcome(said)), results / "kept")
+
+
+@pytest.fixture
+def results(tmp_path):
+    draw = np.random.default_rng(0)
+    for fold in (0, 1):
+        for experiment, strength in ((A, 1.5), (B, 0.5)):
+            logits = draw.normal(size=(24, 3)) + strength * np.eye(3)[np.arange(24) % 3]
+            p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            keep(replace(experiment, fold=fold), tmp_path, p)
+    return tmp_path / "kept"
+
+
+def test_rows_stand_beside_their_reference(results):
+    table = study_table(PAIR, results).set_index(["system", "metric"])
+    a, b = (predictions(row, results) for row in (A, B))
+    by_fold = [scores(t["truth"], t["predicted"], CLASSES)["UA"] for _, t in b.groupby("fold")]
+    assert table.loc[("b", "UA"), "mean"] == pytest.approx(np.mean(by_fold))
+    assert table.loc[("b", "WA"), "run"] == "duet-3/session-out, 2 runs"
+    difference = (b["truth"] == b["predicted"]).mean() - (a["truth"] == a["predicted"]).mean()
+    row = table.loc[("b", "WA")]
+    assert row["change"] == pytest.approx(difference) and row["change_low"] < row["change"] < row["change_high"]
+    assert np.isnan(table.loc[("a", "WA"), "change"])
+
+
+def test_score_fusion_adds_logits(results):
+    """Added logits, softmaxed, are the product of the probabilities, scaled to sum to one."""
+    fused, p = predictions((A, B), results), [f"p_{c}" for c in CLASSES]
+    a, b = (predictions(row, results).set_index(["fold", "id"])[p] for row in (A, B))
+    product = a * b.loc[a.index]
+    expected = product.div(product.sum(axis=1), axis=0)
+    np.testing.assert_allclose(fused.set_index(["fold", "id"])[p], expected, rtol=1e-5)
+    assert list(fused["predicted"]) == [c.removeprefix("p_") for c in expected.idxmax(axis=1)]
+
+
+def test_runs_of_another_system_stay_out(results, tmp_path):
+    before = study_table(PAIR, results)
+    keep(replace(A, labels=True), tmp_path, np.eye(3)[np.zeros(24, dtype=int)])
+    pd.testing.assert_frame_equal(study_table(PAIR, results), before)
+    without = study_table(Study("", {"c": Experiment("lemer"), "a": A}, reference="c"), results)
+    assert set(without["system"]) == {"a"} and without["change"].isna().all()
+    assert not len(study_table(PAIR, tmp_path / "nowhere"))
+
+
+def test_a_study_runs_each_experiment_once_on_each_fold(monkeypatch):
+    asked = []
+    monkeypatch.setattr("mer_kit.training.studies.run", lambda e, ledger, **_: asked.append(e))
+    list(run_study(PAIR.on(corpus="nemo", data_dir="x"), "nowhere", folds=(0, 3), seeds=(1, 2)))
+    assert [(e.model, e.fold, e.seed) for e in asked] == [(m, f, s) for f in (0, 3) for s in (1, 2)
+                                                          for m in ("text", "speech")]
+    assert {e.corpus for e in asked} == {"nemo"} and all(e.guidance.seed == e.seed for e in asked)
+
+
+@pytest.mark.parametrize("study", [TABLE_1, TABLE_2, TABLE_3], ids=lambda study: study.table)
+def test_every_row_that_was_published_has_an_experiment_or_a_reason(study):
+    printed = set(published(study.paper, study.table)["system"])
+    assert printed == set(study.rows) | set(study.reasons) and not set(study.rows) & set(study.reasons)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_rows_of_a_study_are_different_experiments(name):
+    study = STUDIES[name]
+    assert study.reference in study.rows
+    hashes = [config_hash({"e": [_said(e) for e in (row if isinstance(row, tuple) else (row,))]})
+              for row in study.rows.values()]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_papers_table_says_what_was_not_run(tmp_path):
+    draw = np.random.default_rng(1)
+    for name in ("C1 attention constraint", "C4 only A_r"):
+        keep(TABLE_3.rows[name], tmp_path, draw.dirichlet(np.ones(3), size=24))
+    table = beside_published(TABLE_3, study_table(TABLE_3, tmp_path / "kept")).set_index(["system", "metric"])
+    assert table.loc[("C2 A_r + A_l", "WA"), "note"] == "not run here"
+    assert table.loc[("C4 only A_r", "WA"), "note"].startswith("duet-3/session-out")
