@@ -67,6 +67,11 @@ def test_epochs_differ_and_come_back():
     assert list(other) != epochs[0]
 
 
+def test_the_largest_batch_holds_the_longest():
+    batches = Batches([*"abcde"], [3, 9, 1, 7, 2], 2, list, seed=0)
+    assert sorted(batches.largest) == ["b", "d"] and Batches([*"ab"], [1, 2], 8, list).largest == ["a", "b"]
+
+
 def test_accelerate_takes_them_as_they_are_and_moves_the_batch():
     def make(ids):
         return Batch(tuple(ids), torch.tensor([len(i) for i in ids]), text=Padded.of([torch.ones(len(i)) for i in ids]))

@@ -127,3 +127,10 @@ def test_recorded_runs_of_another_system_are_never_counted_in(ledger, tmp_path):
     assert sorted(r.config["fold"] for r in over_folds(SMALL, tmp_path)) == ["Session1", "Session2"]
     assert [r.config["guidance"]["control"] for r in over_folds(shuffled, tmp_path)] == ["shuffled"]
     assert over_folds(longer, tmp_path) == [] == over_folds(SMALL.starts_from["text"], tmp_path)
+
+
+def test_a_training_that_does_not_fit_is_refused_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("mer_kit.training.memory.free_memory", lambda _: 1e-4)
+    with pytest.raises(BadInput, match=r"training needs about .* GiB are free on cpu; take a smaller batch_size"):
+        run(replace(SMALL, model="text"), tmp_path, progress=False)
+    assert not len(Ledger(tmp_path).table())

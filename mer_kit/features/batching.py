@@ -56,7 +56,7 @@ class BucketSampler(Sampler[list[int]]):
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int | None, max_padded: int | None) -> None:
         self.lengths, self.seed, self.max_padded = lengths, seed, max_padded
         self.batch_size = None  # what accelerate calls batches of changing size
-        self._most = batch_size
+        self.most = batch_size
         self.set_epoch(0)
 
     @property
@@ -66,7 +66,7 @@ class BucketSampler(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         seed = None if self.seed is None else np.random.SeedSequence((self.seed, epoch)).generate_state(1).item()
-        self.batches = length_buckets(self.lengths, self._most, seed=seed, max_padded=self.max_padded)
+        self.batches = length_buckets(self.lengths, self.most, seed=seed, max_padded=self.max_padded)
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
@@ -92,6 +92,13 @@ class Batches(DataLoader):
     def set_epoch(self, epoch: int) -> None:
         """Batches of another epoch: others and in another order, the same for the same number."""
         self.batch_sampler.set_epoch(epoch)
+
+    @property
+    def largest(self) -> Batch:
+        """The longest utterances in one batch: no epoch has a larger one."""
+        lengths = self.batch_sampler.lengths
+        longest = sorted(range(len(lengths)), key=lengths.__getitem__)[-self.batch_sampler.most:]
+        return self.collate_fn([self.dataset[i] for i in longest])
 
     @property
     def padding_share(self) -> float:

@@ -112,9 +112,10 @@ class SpeechInputs:
             self._keys[utterance] = self._key(self.corpus[utterance])
         return self.store.fetch(self._keys[utterance], lambda: {"values": self._compute(utterance)})["values"]
 
-    def fill(self, utterances: Iterable[str]) -> SpeechInputs:
-        """Compute all of them now, under a progress bar."""
-        for utterance in tqdm(list(utterances), f"speech, {self.kind}", unit="clip", delay=2, leave=False):
+    def fill(self, utterances: Iterable[str], progress: bool = True) -> SpeechInputs:
+        """Compute all of them now, under a progress bar unless that is not wanted."""
+        for utterance in tqdm(list(utterances), f"speech, {self.kind}", unit="clip", delay=2, leave=False,
+                              disable=not progress):
             self(utterance)
         return self
 

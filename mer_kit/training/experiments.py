@@ -109,7 +109,7 @@ def run(experiment: Experiment, ledger: Path | str, progress: bool = True, devic
     stage.require(experiment.model, experiment.built_from)
 
     def compute(scratch: Path) -> Outcome:
-        stage.read(experiment.built_from)
+        stage.read(experiment.built_from, progress)
         starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()}
         return _train(experiment, stage, starts, scratch, progress, device)
 
@@ -168,7 +168,7 @@ def _train(experiment: Experiment, stage: Stage, starts: dict[str, Run], scratch
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
     batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed)
     fitted = fit(model, batches, config, stage.corpus.label_set.classes, folder=scratch, device=device,
-                 progress=progress, **parts)
+                 progress=progress, largest=batches.largest, **parts)
     metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share,
                "skipped": len(stage.corpus.skipped)}
     attention = attention_samples(model, parts["test"], lambda u: stage.text(fold)[1].words(u))

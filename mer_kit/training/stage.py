@@ -90,10 +90,10 @@ class Stage:
         except Missing as why:
             raise Missing(f"model {model!r} reads {modality}: {why}") from None
 
-    def read(self, modalities: Iterable[str]) -> None:
+    def read(self, modalities: Iterable[str], progress: bool = True) -> None:
         """Read all sound now, so that what cannot be used is named before anything trains."""
         if "speech" in modalities:
-            self.speech.fill(self.numbers)
+            self.speech.fill(self.numbers, progress)
 
     def text(self, fold: Fold) -> tuple:
         """Tokenizer and inputs; an offline vocabulary is learnt on the dialogues of the fold's training part."""
