@@ -63,13 +63,14 @@ class Batch:
     text: Padded | None = None  # token ids (batch, tokens), or states of a frozen encoder (batch, tokens, d_t)
     current: Tensor | None = None  # (batch, tokens) True for words of the utterance itself, not of its history
     speech: Padded | None = None  # waveforms (batch, samples), acoustic frames or frozen states (batch, frames, d)
+    spectrogram: Padded | None = None  # log-mel bands (batch, frames of 10 ms, 80) of the same clips
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
-        moved = {name: part.to(device) for name in ("labels", "text", "current", "speech")
+        moved = {name: part.to(device) for name in ("labels", "text", "current", "speech", "spectrogram")
                  if (part := getattr(self, name)) is not None}
         return replace(self, **moved)
 
