@@ -64,16 +64,16 @@ ABLATIONS = Study("What of the guidance matters: where labels start, what they m
     "L_t from label words": _guided(semantic="label words"),
     "L_t random": _guided(semantic="random"),
     "L_s from the text embedding": _guided(tonal="text"),
-    "L_s from codebook vectors": _guided(tonal="codebook vectors"),
     "L_s random": _guided(tonal="random"),
     "labels shuffled": _guided(control="shuffled"),
     "labels random": _guided(control="random"),
     "labels one-hot": _guided(control="one-hot"),
     "labels from synonyms": _guided(control="synonyms"),
     "constraint as printed (raw)": _lemer(constraint="raw"),
-    "mean of (2) over all tokens": _lemer(guidance_tokens="all"),
     "labels not taught (mu3 = mu4 = 0)": _lemer(mu=(*MU[:2], 0.0, 0.0)),
     "no guidance at all (C4, mu3 = mu4 = 0)": _lemer(fusion="C4", mu=(*MU[:2], 0.0, 0.0)),
+    "L_s from codebook vectors": _guided(tonal="codebook vectors"),
+    "mean of (2) over all tokens": _lemer(guidance_tokens="all"),
 }, reference="C1, labels from keywords and key frames")
 
 FIGURE_3 = Study("How many key codes should a tonal label be made of?", {
