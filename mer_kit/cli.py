@@ -151,8 +151,9 @@ def weights(preset: Annotated[str, typer.Option(help="Whose encoders: paper.")] 
     from mer_kit.encoders.hub import download
     from mer_kit.training.presets import MODELS, PRESETS
 
-    encoders = pick("preset", preset, PRESETS).encoders
-    for source in [getattr(encoders, m) for m in MODELS["lemer"] if encoders.pretrained(m)]:
+    used = [p.encoders for p in pick("preset", preset, PRESETS).values()]
+    sources = [getattr(encoders, m) for encoders in used for m in MODELS["lemer"] if encoders.pretrained(m)]
+    for source in dict.fromkeys(sources):
         folder = download(source)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
         out.print(f"{source}: {size:.2f} GiB, revision {folder.name}, in {folder}", soft_wrap=True)

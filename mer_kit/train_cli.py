@@ -18,7 +18,7 @@ Ledger = Annotated[Path, typer.Option(help="Where runs are kept.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
-def train(model: Annotated[str, typer.Argument(help="text, speech or lemer.")],
+def train(model: Annotated[str, typer.Argument(help="text, speech, lemer or lsgmer.")],
           corpus: Annotated[str, typer.Option(help="A corpus's name, or a manifest's path.")] = "duet",
           data_dir: Annotated[str | None, typer.Option(help="Where a real corpus lies.")] = None,
           classes: Annotated[int | None, typer.Option(help="Size of the label set.")] = None,
@@ -54,17 +54,18 @@ def train(model: Annotated[str, typer.Argument(help="text, speech or lemer.")],
     """
     from mer_kit.guidance.label_embeddings import GuidanceConfig
     from mer_kit.training import experiments, runs
+    from mer_kit.training.presets import preset_of
 
-    usual = pick("preset", preset, experiments.PRESETS)
+    usual = preset_of(preset, model)
     lemer = _changed(usual.lemer, fusion=fusion, constraint=constraint)
     encoders = _changed(usual.encoders, text=text_encoder, speech=speech_encoder, history_turns=history, frozen=frozen,
                         gradient_checkpointing=gradient_checkpointing)
     settings = {"batch_size": batch_size, "warmup": warmup, "precision": precision, "metric": metric,
                 "rates": _rates(rate) if rate else None}
     experiment = experiments.Experiment(
-        model, corpus, classes, protocol, fold, seed, labels, lemer,
-        GuidanceConfig(semantic, tonal, control, seed=seed), encoders, epochs, data_dir, preset,
-        {name: value for name, value in settings.items() if value is not None}, on_error)
+        model, corpus, classes, protocol, fold, seed, labels, lemer=lemer, encoders=encoders, epochs=epochs,
+        guidance=GuidanceConfig(semantic, tonal, control, seed=seed), data_dir=data_dir, preset=preset,
+        changes={name: value for name, value in settings.items() if value is not None}, on_error=on_error)
     finished = experiments.run(experiment, ledger, device=device)
     scores = ", ".join(f"{name} {finished.metrics[name]:.3f}" for name in ("WA", "UA", "WF1"))
     epoch = f"epoch {finished.metrics['best_epoch']} of {experiment.train.epochs}"

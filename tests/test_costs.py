@@ -27,7 +27,7 @@ def test_what_backward_needs_is_counted_by_hand():
 
 
 def test_sizes_are_those_of_the_models():
-    bert, tokens = skeleton("text", PRESETS["paper"].encoders, 16)
+    bert, tokens = skeleton("text", PRESETS["paper"]["lemer"].encoders, 16)
     assert sum(p.numel() for p in bert.parameters()) == 109_482_240 - 768 * 769  # BERT-base without its pooler
     assert tokens.shape == (16, 150) and next(bert.parameters()).is_meta
 

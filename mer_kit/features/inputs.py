@@ -182,10 +182,22 @@ class FrozenStates:
         return self._keys[utterance]
 
 
+class Passed(nn.Module):
+    """In place of a frozen encoder, for batches that hold its states (batch, length, dim) already."""
+
+    def __init__(self, dim: int, frame_rate: float | None = None) -> None:
+        super().__init__()
+        self.dim, self.frame_rate = dim, frame_rate
+
+    def forward(self, x: Padded) -> Padded:
+        return x
+
+
 def collate(ids: Sequence[str], text_inputs: Callable[[str], Tokens] | None = None,
-            speech_inputs: Callable[[str], Tensor] | None = None, labels: Mapping[str, int] | None = None) -> Batch:
+            speech_inputs: Callable[[str], Tensor] | None = None, labels: Mapping[str, int] | None = None,
+            spectrograms: Callable[[str], Tensor] | None = None) -> Batch:
     """Utterances as one padded Batch; labels: class number by utterance id."""
-    text = current = speech = numbers = None
+    text = current = speech = numbers = spectrogram = None
     if text_inputs is not None:
         tokens, own = zip(*map(text_inputs, ids), strict=True)
         text, current = Padded.of(tokens), pad_sequence(list(own), batch_first=True)
@@ -193,4 +205,6 @@ def collate(ids: Sequence[str], text_inputs: Callable[[str], Tokens] | None = No
         speech = Padded.of([speech_inputs(u) for u in ids])
     if labels is not None:
         numbers = torch.tensor([labels[u] for u in ids])
-    return Batch(tuple(ids), numbers, text, current, speech)
+    if spectrograms is not None:
+        spectrogram = Padded.of([spectrograms(u) for u in ids])
+    return Batch(tuple(ids), numbers, text, current, speech, spectrogram)

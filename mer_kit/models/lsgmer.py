@@ -202,6 +202,7 @@ class LSGMER(nn.Module):
         self.gate = Gate(d)
         self.L = nn.Parameter(torch.randn(classes, d) * d**-0.5) if config.lsma or config.joo else None
         if self.L is not None:
+            self.register_buffer("L_start", self.L.detach().clone())
             self.register_buffer("L_before", self.L.detach().clone())
         flat = classes if config.gate == "flat" and config.lsma else 1
         self.classify = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(flat * d, d), nn.ReLU(),
@@ -226,11 +227,19 @@ class LSGMER(nn.Module):
         return output if batch.labels is None else self._with_loss(output, batch.labels)
 
     @torch.no_grad()
-    def end_epoch(self) -> None:
-        """The label embeddings of the next epoch (9); without MA they stay as they were learnt."""
-        if self.L is not None:
-            self.L.copy_(moving_average(self.L_before, self.L, self.config.ma_rate))
-            self.L_before.copy_(self.L)
+    def end_epoch(self) -> dict[str, float]:
+        """The label embeddings of the next epoch (9); without MA they stay as they were learnt.
+
+        "drift": how far they are from where they started, "step": from where they were an epoch ago; both a mean over
+        labels, in lengths of a label at the start.
+        """
+        if self.L is None:
+            return {}
+        self.L.copy_(moving_average(self.L_before, self.L, self.config.ma_rate))
+        unit = self.L_start.norm(dim=1)
+        moved = {"drift": self.L - self.L_start, "step": self.L - self.L_before}
+        self.L_before.copy_(self.L)
+        return {name: (way.norm(dim=1) / unit).mean().item() for name, way in moved.items()}
 
     def _audio(self, batch: Batch) -> Padded:
         H = encode(self, batch, "speech")

@@ -28,7 +28,9 @@ AXES = MappingProxyType({  # what a model calls an attention -> the masks of its
     "label_token": ("tokens",),  # (tokens, C)
     "label_frame": ("frames",),  # (frames, C)
     "token_frame": ("tokens", "frames"),
+    "frame_token": ("frames", "tokens"),
     "guided": ("tokens", "frames"),
+    "gate": (),  # (2,) of an utterance: audio, text
 })
 
 
@@ -61,9 +63,10 @@ def _unpadded(output: ModelOutput, row: int, with_maps: bool) -> dict[str, Tenso
     """The attention of one utterance of a batch, every axis cut to what is real."""
     kept = {}
     for name, values in output.attention.items():
-        masks = [output.masks[axis][row] for axis in pick("attention", name, AXES)]
-        if len(masks) == 1 or with_maps:
-            real = values[row][masks[0]] if len(masks) == 1 else values[row][masks[0]][:, masks[1]]
+        masks, real = [output.masks[axis][row] for axis in pick("attention", name, AXES)], values[row]
+        if len(masks) < 2 or with_maps:
+            real = real[masks[0]] if masks else real
+            real = real[:, masks[1]] if len(masks) == 2 else real
             kept[name] = real.float().cpu().contiguous()
     return kept
 

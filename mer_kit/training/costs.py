@@ -58,8 +58,8 @@ def cost_table(fold: Fold = Fold(), machines: Mapping[str, str] = MACHINES) -> p
 
 
 def _costs(name: str, fold: Fold, machine: str) -> dict[str, object]:
-    preset = PRESETS[name]
-    config, encoders = preset.train["lemer"], preset.encoders
+    preset = PRESETS[name]["lemer"]
+    config, encoders = preset.train, preset.encoders
     count, work, kept = 0, 0.0, {False: 0, True: 0}
     for modality in MODELS["lemer"]:
         model, largest = skeleton(modality, encoders, config.batch_size)

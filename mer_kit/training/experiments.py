@@ -9,7 +9,7 @@ Hugging Face hub start from their own weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,15 +21,17 @@ from torch import Tensor, nn
 
 from mer_kit.corpora import MANIFESTS, load_corpus
 from mer_kit.corpora.protocols import Fold
-from mer_kit.errors import BadInput, pick, unknown
+from mer_kit.errors import BadInput, unknown
 from mer_kit.features.batching import Batches
+from mer_kit.features.inputs import FrozenStates, Passed
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import GuidanceConfig, controlled, semantic_embeddings, tonal_embeddings
 from mer_kit.models.lemer import LEMER, LEMERConfig, UnimodalConfig, UnimodalModel
+from mer_kit.models.lsgmer import LSGMER, LSGMERConfig
 from mer_kit.training.attention import attention_samples, grounding
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.fit import Fitted, find_device, fit, seed_all
-from mer_kit.training.presets import MODELS, PRESETS, training_of
+from mer_kit.training.presets import FROZEN, MODELS, preset_of, training_of
 from mer_kit.training.runs import Outcome, Run, config_hash, recorded, run_once
 from mer_kit.training.stage import Encoders, Stage, speech_states
 
@@ -40,7 +42,7 @@ OWN = frozenset(f.name for f in fields(TrainConfig)) - {"epochs", "seed", "selec
 class Experiment:
     """One model on one fold with one seed; all but `data_dir` and `on_error` names the run.
 
-    preset: of PRESETS; gives `lemer` and `encoders` where they are None, and the training's config.
+    preset: of PRESETS; gives `lemer`, `lsgmer` and `encoders` where they are None, and the training's config.
     labels: unimodal models with label guidance (A3-A5, B3-B5); "lemer" always has it. epochs: of every training, the
     starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model alone (starting runs
     keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
@@ -54,6 +56,7 @@ class Experiment:
     seed: int = 0
     labels: bool = False
     lemer: LEMERConfig | None = None
+    lsgmer: LSGMERConfig | None = None
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     encoders: Encoders | None = None
     epochs: int | None = None
@@ -67,13 +70,13 @@ class Experiment:
             raise unknown("model", self.model, MODELS)
         if strangers := [name for name in self.changes if name not in OWN]:
             raise unknown("training setting", strangers[0], sorted(OWN))
-        preset = pick("preset", self.preset, PRESETS)
-        for name in ("lemer", "encoders"):
+        preset = preset_of(self.preset, self.model)
+        for name in ("lemer", "lsgmer", "encoders"):
             object.__setattr__(self, name, getattr(self, name) or getattr(preset, name))
 
     @property
     def guided(self) -> bool:
-        """Does the model have label embeddings?"""
+        """Do label embeddings start from the training part's words and sounds? LSGMER's start random."""
         return self.model == "lemer" or self.labels
 
     @property
@@ -87,9 +90,10 @@ class Experiment:
     def starts_from(self) -> dict[str, Experiment]:
         """The runs whose encoders this one starts from, by modality: with labels or fusion, one an offline encoder."""
         plain = {"labels": False, "lemer": LEMERConfig(dropout=self.lemer.dropout), "guidance": GuidanceConfig(),
-                 "preset": "offline", "changes": {}}
+                 "preset": "offline", "changes": {}, "lsgmer": None}
+        starting = self.labels or len(MODELS[self.model]) > 1
         return {modality: replace(self, model=modality, **plain) for modality in self.built_from
-                if self.guided and not self.encoders.pretrained(modality)}
+                if starting and not self.encoders.pretrained(modality)}
 
     @property
     def train(self) -> TrainConfig:
@@ -138,7 +142,8 @@ def over_folds(experiment: Experiment, results: Path | str) -> list[Run]:
 
 def _said(experiment: Experiment) -> dict:
     """What of an experiment decides its result, without a path of this machine."""
-    told = ("model", "classes", "protocol", "fold", "seed", "labels", "lemer", *["guidance"] * experiment.guided)
+    model = "lsgmer" if experiment.model == "lsgmer" else "lemer"
+    told = ("model", "classes", "protocol", "fold", "seed", "labels", model, *["guidance"] * experiment.guided)
     said = {name: value for name, value in asdict(experiment).items() if name in told}
     corpus = Path(experiment.corpus)
     return said | {"corpus": corpus.stem if corpus.suffix.lower() in MANIFESTS else experiment.corpus,
@@ -164,11 +169,12 @@ def _train(experiment: Experiment, stage: Stage, starts: dict[str, Run], scratch
     config = replace(experiment.train, selection="dev" if fold.dev else "last epoch")
     seed_all(experiment.seed)
     model = build(experiment, stage, fold, starts, find_device(device))
-    parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None)
+    frozen = _frozen_states(experiment, stage, fold, starts, find_device(device))
+    parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None, frozen)
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
-    batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed)
+    batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen)
     fitted = fit(model, batches, config, stage.corpus.label_set.classes, folder=scratch, device=device,
-                 progress=progress, largest=batches.largest, **parts)
+                 on_epoch_end=_hooks(model), progress=progress, largest=batches.largest, **parts)
     metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share,
                "skipped": len(stage.corpus.skipped)}
     attention = attention_samples(model, parts["test"], lambda u: stage.text(fold)[1].words(u))
@@ -179,7 +185,7 @@ def _train(experiment: Experiment, stage: Stage, starts: dict[str, Run], scratch
 def _grounding(experiment: Experiment, stage: Stage, test: Batches, fitted: Fitted,
                attention: Mapping[str, Tensor]) -> pd.DataFrame | None:
     """Whether attention looks at the cues, beside that of the same model untrained; None where cues are not known."""
-    if stage.corpus.truth is None or not experiment.guided:
+    if stage.corpus.truth is None or not any(name.startswith("label_") for name in attention):
         return None
     fold = stage.protocol.folds[experiment.fold]
     seed_all(experiment.seed)
@@ -194,15 +200,38 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
 
     device: where label embeddings are computed.
     """
-    encoders = {m: stage.encoder(m, fold, experiment.seed) for m in experiment.built_from}
-    for modality, start in starts.items():
-        encoders[modality].load_state_dict(_part(start.weights, f"{modality}_encoder."))
+    encoders, classes = _encoders(experiment, stage, fold, starts), len(stage.corpus.label_set)
     labels = label_embeddings(experiment, stage, fold, encoders, device) if experiment.guided else {}
     if experiment.model == "lemer":
         return LEMER(encoders["text"], encoders["speech"], labels["text"], labels["speech"], experiment.lemer)
+    if experiment.model == "lsgmer":
+        passed = (Passed(encoders[m].dim, getattr(encoders[m], "frame_rate", None)) for m in ("text", "speech"))
+        return LSGMER(*passed, stage.spectrogram_encoder(experiment.seed), classes, experiment.lsgmer)
     settings = UnimodalConfig(experiment.model, dropout=experiment.lemer.dropout)
-    classes = len(stage.corpus.label_set)
     return UnimodalModel(encoders[experiment.model], classes, settings, labels.get(experiment.model))
+
+
+def _encoders(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run]) -> dict[str, nn.Module]:
+    encoders = {m: stage.encoder(m, fold, experiment.seed) for m in experiment.built_from}
+    for modality, start in starts.items():
+        encoders[modality].load_state_dict(_part(start.weights, f"{modality}_encoder."))
+    return encoders
+
+
+def _frozen_states(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run],
+                   device: torch.device) -> dict[str, FrozenStates]:
+    """What frozen encoders make of every utterance of the fold, by modality, computed once; none that are trained."""
+    if experiment.model not in FROZEN:
+        return {}
+    utterances = (*fold.train, *fold.dev, *fold.test)
+    return {m: FrozenStates(encoder.to(device), stage.text(fold)[1] if m == "text" else stage.speech,
+                            fold=fold.name).fill(utterances)
+            for m, encoder in _encoders(experiment, stage, fold, starts).items()}
+
+
+def _hooks(model: nn.Module) -> list[Callable]:
+    """What a model does at the end of an epoch, before dev is scored."""
+    return [lambda model, epoch: model.end_epoch()] if hasattr(model, "end_epoch") else []
 
 
 def label_embeddings(experiment: Experiment, stage: Stage, fold: Fold, encoders: Mapping[str, nn.Module],

@@ -1,36 +1,41 @@
-"""How experiments are made unless they say otherwise: with offline encoders on two cores, or as the paper says.
+"""How experiments are made unless they say otherwise: with offline encoders on two cores, or as each paper says.
 
-"offline" trains small encoders from scratch. "paper" is LE-MER's (arXiv 2309.02106, 3.2): BERT-base, up to ten turns of
-history in 150 tokens, Adam, 8,000 warm-up steps, 1e-6 for wav2vec2 and 5e-6 for BERT, batches of 16, (10) as printed.
-Where the paper is silent, or not to be had:
+"offline" trains small encoders from scratch. "paper" has each paper's encoders and settings. Where they are silent, or
+what they used is not to be had:
 
+LE-MER (arXiv 2309.02106, 3.2): BERT-base, up to ten turns of history in 150 tokens, Adam, 8,000 warm-up steps, 1e-6 for
+wav2vec2 and 5e-6 for BERT, batches of 16, (10) as printed.
     speech encoder    its wav2vec2-conformer-BASE is not public; facebook/wav2vec2-conformer-rel-pos-large, pretrained
                       on the same 960 h of LibriSpeech, is the nearest that is
     2nd stage         `pretrain.second_stage` continues wav2vec2's objective; its steps and rate are not given
     rate of the rest  1e-4, of W, label embeddings and classifier
     epochs            60, or 10 without a better dev score; after 8,000 steps (39 epochs of a fold of IEMOCAP with a dev
                       session) the rate stays
-    precision         bf16
-    longest clip      20 s
+    precision, clips  bf16; 20 s at most
+
+LSGMER (V.B): roberta-base and wavlm-large, frozen, utterances without history, AdamW at 5e-4, 50 epochs.
+    batches, decay    32 utterances; AdamW's usual 0.01
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from mer_kit.models import lemer
-from mer_kit.models.lemer import LEMERConfig
+from mer_kit.errors import pick
+from mer_kit.models import lemer, lsgmer
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.stage import Encoders
 
-MODELS = MappingProxyType({"text": ("text",), "speech": ("speech",), "lemer": ("text", "speech")})
+MODELS = MappingProxyType({"text": ("text",), "speech": ("speech",), "lemer": ("text", "speech"),
+                           "lsgmer": ("text", "speech")})
+FROZEN = frozenset({"lsgmer"})  # models whose encoders are not trained along; their states are computed once
 _SHARED = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "schedule": "linear"}
 OFFLINE = MappingProxyType({  # what two cores train in about two minutes a fold
     "text": TrainConfig(epochs=12, rates={"rest": 1e-3}, **_SHARED),
     "speech": TrainConfig(epochs=28, rates={"rest": 2e-3}, **_SHARED),
     "lemer": TrainConfig(epochs=6, rates={"text_encoder": 1e-4, "speech_encoder": 3e-4, "rest": 1e-3}, **_SHARED),
+    "lsgmer": TrainConfig(epochs=50, rates={"rest": 5e-4}, batch_size=32, weight_decay=0.01),
 })
 FINE_TUNED = MappingProxyType({"text": 5e-5, "speech": 1e-5})  # rates of encoders from the hub in "offline"
 _STATED = {"batch_size": 16, "optimizer": "Adam", "warmup": 8000, "epochs": 60, "patience": 10, "precision": "bf16"}
@@ -38,7 +43,10 @@ PAPER = MappingProxyType({
     "text": TrainConfig(rates={"text_encoder": 5e-6, "rest": 1e-4}, **_STATED),
     "speech": TrainConfig(rates={"speech_encoder": 1e-6, "rest": 1e-4}, **_STATED),
     "lemer": TrainConfig(rates={"text_encoder": 5e-6, "speech_encoder": 1e-6, "rest": 1e-4}, **_STATED),
+    "lsgmer": TrainConfig(epochs=50, rates={"rest": 5e-4}, batch_size=32, weight_decay=0.01, precision="bf16"),
 })
+_BERT = Encoders("bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large", max_seconds=20.0)
+_ROBERTA = Encoders("roberta-base", "microsoft/wavlm-large", frozen=True, history_turns=0, max_seconds=20.0)
 
 
 @dataclass(frozen=True)
@@ -46,21 +54,32 @@ class Preset:
     """What an experiment takes where it says nothing itself."""
 
     encoders: Encoders
-    lemer: LEMERConfig
-    train: Mapping[str, TrainConfig]  # by model
+    train: TrainConfig
+    lemer: lemer.LEMERConfig
+    lsgmer: lsgmer.LSGMERConfig
+
+
+def _presets(train: dict[str, TrainConfig], encoders: Encoders, frozen: Encoders, like: str) -> dict[str, Preset]:
+    le_mer = lemer.PRESETS[like] if like == "paper" else lemer.LEMERConfig(dropout=0.3)
+    return {model: Preset(frozen if model in FROZEN else encoders, train[model], le_mer, lsgmer.PRESETS[like])
+            for model in MODELS}
 
 
 PRESETS = MappingProxyType({
-    "offline": Preset(Encoders(), LEMERConfig(dropout=0.3), OFFLINE),
-    "paper": Preset(Encoders("bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large", max_seconds=20.0),
-                    lemer.PRESETS["paper"], PAPER),
+    "offline": _presets(OFFLINE, Encoders(), Encoders(history_turns=0), "offline"),
+    "paper": _presets(PAPER, _BERT, _ROBERTA, "paper"),
 })
+
+
+def preset_of(name: str, model: str) -> Preset:
+    """A model's preset."""
+    return pick("model", model, pick("preset", name, PRESETS))
 
 
 def training_of(preset: str, model: str, encoders: Encoders) -> TrainConfig:
     """A preset's training of a model; the rates of "offline" are for offline encoders, so others get FINE_TUNED's."""
-    usual = PRESETS[preset].train[model]
-    if preset != "offline":
+    usual = preset_of(preset, model).train
+    if preset != "offline" or model in FROZEN:
         return usual
     tuned = {f"{m}_encoder": FINE_TUNED[m] for m in MODELS[model] if encoders.pretrained(m)}
     return replace(usual, rates={**usual.rates, **tuned})

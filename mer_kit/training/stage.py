@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,20 @@ from torch import Tensor, nn
 from mer_kit.batch import Padded
 from mer_kit.corpora.corpus import Corpus
 from mer_kit.corpora.protocols import Fold, make_protocol, usual_scheme
-from mer_kit.encoders.acoustics import SpecAugment, VocalTract
+from mer_kit.encoders.acoustics import MEL_BANDS, SpecAugment, VocalTract
 from mer_kit.encoders.hub import UNUSED, HubEncoder, in_eval_mode
+from mer_kit.encoders.spectrogram import SpectrogramEncoder, imagenet_alexnet, small_alexnet
 from mer_kit.encoders.speech import FrameEncoder, pretrained_speech_encoder, pretraining_model, standardised
 from mer_kit.encoders.text import load_tokenizer, offline_text_encoder, pretrained_text_encoder, train_tokenizer
 from mer_kit.errors import Missing
 from mer_kit.features.batching import Batches
-from mer_kit.features.inputs import SpeechInputs, TextInputs, collate
+from mer_kit.features.inputs import FrozenStates, SpeechInputs, TextInputs, collate
 from mer_kit.features.store import digest
 from mer_kit.guidance.label_embeddings import wav2vec2_vectors
 from mer_kit.guidance.tonal import KMeansCodes, wav2vec2_codes
 
 OFFLINE = "offline"
+NONE_FROZEN: Mapping[str, FrozenStates] = MappingProxyType({})
 NEEDS = MappingProxyType({"text": "text", "speech": "audio"})  # modality -> what the corpus must hold
 _PRETRAINED = MappingProxyType({"text": pretrained_text_encoder, "speech": pretrained_speech_encoder})
 _READ = MappingProxyType({"text": ("history_turns", "max_tokens"), "speech": ("max_seconds", "clusters")})
@@ -80,6 +82,7 @@ class Stage:
         self.numbers = {u: corpus.label_set.index(label) for u, label in self.rows["label"].dropna().items()}
         self._text: dict[str, tuple] = {}
         self._speech: SpeechInputs | None = None
+        self._frames: SpeechInputs | None = None
         self._loaded: dict[str, HubEncoder] = {}
 
     def require(self, model: str, modalities: Iterable[str]) -> None:
@@ -118,13 +121,33 @@ class Stage:
             self._speech = SpeechInputs(self.corpus, kind, self.encoders.max_seconds)
         return self._speech
 
-    def batches(self, ids: tuple[str, ...], fold: Fold, modalities: tuple[str, ...], size: int,
-                seed: int | None) -> Batches:
-        """Batches of like length over what the model reads most of."""
-        text = self.text(fold)[1] if "text" in modalities else None
-        speech = self.speech if "speech" in modalities else None
+    def batches(self, ids: tuple[str, ...], fold: Fold, modalities: tuple[str, ...], size: int, seed: int | None,
+                frozen: Mapping[str, FrozenStates] = NONE_FROZEN) -> Batches:
+        """Batches of like length over what the model reads most of.
+
+        frozen: modality -> states that stand in place of its inputs; the spectrogram comes along with them.
+        """
+        text = frozen.get("text") or (self.text(fold)[1] if "text" in modalities else None)
+        speech = frozen.get("speech") or (self.speech if "speech" in modalities else None)
+        spectrogram = self.spectrogram if frozen else None
         lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in ids]
-        return Batches(ids, lengths, size, lambda chosen: collate(chosen, text, speech, self.numbers), seed)
+        return Batches(ids, lengths, size, lambda chosen: collate(
+            chosen, text, speech, self.numbers, spectrogram), seed)
+
+    def spectrogram(self, utterance: str) -> Tensor:
+        """Log-mel bands (frames of 10 ms, 80)."""
+        if self._frames is None:
+            offline = not self.encoders.pretrained("speech")
+            self._frames = self.speech if offline else SpeechInputs(self.corpus, "frames", self.encoders.max_seconds)
+        return self._frames(utterance)[:, :MEL_BANDS]
+
+    def spectrogram_encoder(self, seed: int) -> SpectrogramEncoder:
+        """A small one, trained along, or AlexNet with its ImageNet weights beside a speech encoder of the hub."""
+        if self.encoders.pretrained("speech"):
+            return imagenet_alexnet(frozen=self.encoders.frozen)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return small_alexnet()
 
     def encoder(self, modality: str, fold: Fold, seed: int) -> nn.Module:
         """A new encoder of "text" or "speech": an offline one drawn by `seed`, or a copy of what the hub gave."""
