@@ -16,7 +16,7 @@ from mer_kit.console import ROWS, err, frame_table, listing, out, plain
 from mer_kit.errors import BadInput, MerKitError, pick
 from mer_kit.install import ROOT
 from mer_kit.machine import find_chromium
-from mer_kit.train_cli import OnError, study, train
+from mer_kit.train_cli import Device, OnError, study, train
 
 FAILED, MISUSED = 1, 2  # exit codes
 
@@ -157,6 +157,30 @@ def weights(preset: Annotated[str, typer.Option(help="Whose encoders: paper.")] 
         folder = download(source)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
         out.print(f"{source}: {size:.2f} GiB, revision {folder.name}, in {folder}", soft_wrap=True)
+
+
+@prepare.command()
+def second_stage(source: Annotated[str, typer.Argument(help="A wav2vec2 pretraining checkpoint: hub id or folder.")],
+                 folder: Annotated[Path, typer.Argument(help="Where the new checkpoint goes.")],
+                 corpus: Annotated[str, typer.Option(help="A corpus's name, or a manifest's path.")] = "duet",
+                 data_dir: Annotated[Path | None, typer.Option(help="Where a real corpus lies.")] = None,
+                 protocol: Annotated[str, typer.Option(help="A scheme; empty: the corpus's usual one.")] = "",
+                 fold: Annotated[int, typer.Option(help="Whose training part is heard, from 0.")] = 0,
+                 steps: int = 10_000, batch_size: int = 16, rate: float = 1e-5, seed: int = 0,
+                 device: Device = "auto") -> None:
+    """Continue wav2vec2's pretraining on a fold's training audio (LE-MER's B2); then mer-kit train --speech-encoder."""
+    from mer_kit.corpora import load_corpus
+    from mer_kit.corpora.protocols import make_protocol, usual_scheme
+    from mer_kit.training.fit import find_device
+    from mer_kit.training.pretrain import continue_pretraining
+
+    loaded = load_corpus(corpus, data_dir)
+    of_fold = make_protocol(loaded, protocol or usual_scheme(loaded)).folds[fold]
+    history = continue_pretraining(source, folder, loaded, of_fold, steps, find_device(device), batch_size=batch_size,
+                                   rate=rate, seed=seed)
+    first, last = (part["loss"].mean() for part in (history.head(20), history.tail(20)))
+    out.print(f"{len(history)} steps on {of_fold.name}'s training part: loss {first:.3f}, at last {last:.3f}; "
+              f"train with --speech-encoder {folder} --fold {fold}", soft_wrap=True)
 
 
 @app.command(cls=TakesPairs)

@@ -91,12 +91,14 @@ def study(name: Annotated[str, typer.Argument(help="Such as le-mer/table-3; with
     from mer_kit.corpora import load_corpus
     from mer_kit.corpora.protocols import make_protocol, usual_scheme
     from mer_kit.training import runs, studies
-    from mer_kit.training.lemer_studies import STUDIES
+    from mer_kit.training.lemer_studies import STUDIES as LEMER
+    from mer_kit.training.lsgmer_studies import STUDIES as LSGMER
 
+    known = {**LEMER, **LSGMER}
     if not name:
-        out.print("\n".join(f"{name:<18} {study.question}" for name, study in STUDIES.items()))
+        out.print("\n".join(f"{name:<18} {study.question}" for name, study in known.items()))
         return
-    chosen = pick("study", name, STUDIES).on(corpus=corpus, data_dir=data_dir)
+    chosen = pick("study", name, known).on(corpus=corpus, data_dir=data_dir)
     if record:
         loaded = load_corpus(corpus, data_dir)
         folds = fold or range(len(make_protocol(loaded, usual_scheme(loaded)).folds))

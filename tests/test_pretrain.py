@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from mer_kit.errors import BadInput
 from mer_kit.training import pretrain
-from mer_kit.training.pretrain import second_stage
+from mer_kit.training.pretrain import continue_pretraining, second_stage
 
 SETTINGS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
             "conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (5, 4), "num_feat_extract_layers": 2,
@@ -102,3 +103,28 @@ def test_the_model_is_left_in_the_mode_that_it_came_in():
     model = tiny().eval()
     second_stage(model, tones(), 1, **OPTIONS)
     assert not model.training
+
+
+def test_a_second_stage_hears_the_training_part_alone_and_loads_as_the_checkpoint_did(tmp_path, monkeypatch):
+    from transformers import Wav2Vec2FeatureExtractor
+
+    from mer_kit.corpora import load_corpus
+    from mer_kit.corpora.protocols import Fold
+    from mer_kit.encoders.speech import pretrained_speech_encoder
+
+    tiny().save_pretrained(tmp_path / "first")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "first")
+    corpus = load_corpus("duet")
+    ids = tuple(corpus.targets["id"][:12])
+    heard = []
+    monkeypatch.setattr(pretrain, "second_stage", lambda model, samples, steps, **options: (
+        heard.extend(samples), second_stage(model, samples, steps, **options))[1])
+    history = continue_pretraining(tmp_path / "first", tmp_path / "second", corpus, Fold("one", ids[:8], ids[8:10],
+                                                                                        ids[10:]), 3, **OPTIONS)
+    assert len(heard) == 8 and all(abs(samples.mean()) < 1e-3 for samples in heard)
+    assert pd.read_csv(tmp_path / "second/second_stage.csv")["loss"].tolist() == pytest.approx(history["loss"].tolist())
+    first, second = (pretrained_speech_encoder(tmp_path / name) for name in ("first", "second"))
+    assert not torch.equal(*(e.model.encoder.layers[0].attention.q_proj.weight for e in (first, second)))
+    monkeypatch.setattr(pretrain, "pretraining_model", lambda _: None)
+    with pytest.raises(BadInput, match="has no quantizer"):
+        continue_pretraining(tmp_path / "first", tmp_path / "x", corpus, Fold("one", ids, (), ids), 1)

@@ -14,13 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm.auto import trange
 
+from mer_kit.batch import Padded
+from mer_kit.corpora.corpus import Corpus
+from mer_kit.corpora.protocols import Fold
+from mer_kit.encoders.hub import from_hub
+from mer_kit.encoders.speech import OFFLINE, pretraining_model, standardised
 from mer_kit.errors import BadInput
+from mer_kit.features.inputs import SpeechInputs
 
 COLUMNS = ("step", "loss", "contrastive", "diversity", "perplexity", "temperature", "rate")
 
@@ -41,7 +49,8 @@ def second_stage(model: nn.Module, waveforms: Sequence[np.ndarray], steps: int, 
     was_training, rows = model.training, []
     model.train()
     with _seeded(seed, _device(model)) as random:
-        for step, batch in zip(range(steps), _batches(usable, batch_size, random), strict=False):
+        bar = trange(steps, desc="second stage", unit="step", delay=2, leave=False)
+        for step, batch in zip(bar, _batches(usable, batch_size, random), strict=False):
             degree = max(temperature[0] * temperature[1] ** step, temperature[2])
             model.set_gumbel_temperature(degree)
             losses = _losses(model, batch, mask_prob, mask_length)
@@ -54,6 +63,30 @@ def second_stage(model: nn.Module, waveforms: Sequence[np.ndarray], steps: int, 
     model.train(was_training)
     history = pd.DataFrame(rows, columns=list(COLUMNS))
     history.attrs["too short"] = len(waveforms) - len(usable)
+    return history
+
+
+def continue_pretraining(source: str | Path, out: Path | str, corpus: Corpus, fold: Fold, steps: int,
+                         device: torch.device | str = "cpu", max_seconds: float = 20.0, **settings) -> pd.DataFrame:
+    """The second stage of a checkpoint on a fold's training part alone; `out` becomes a folder that loads as it did.
+
+    source: a Hugging Face id or folder that still has wav2vec2's quantizer. settings: of `second_stage`. Returns its
+    history, which `out` keeps as second_stage.csv. Dev and test utterances are never read.
+    """
+    from transformers import AutoFeatureExtractor
+
+    model = pretraining_model(source)
+    if model is None:
+        raise BadInput(f"{str(source)!r} has no quantizer, so wav2vec2's objective cannot be continued; expected a "
+                       "pretraining checkpoint, such as facebook/wav2vec2-base (not a fine-tuned one)")
+    extractor = from_hub("feature extractor", source, OFFLINE, AutoFeatureExtractor.from_pretrained)
+    waves = SpeechInputs(corpus, "waves", max_seconds).fill(fold.train)
+    heard = [Padded.of([waves(u)]) for u in fold.train]
+    samples = [(standardised(w) if getattr(extractor, "do_normalize", True) else w.values)[0].numpy() for w in heard]
+    history = second_stage(model.to(device), samples, steps, **settings)
+    for part in (model, extractor):
+        part.save_pretrained(out)
+    history.to_csv(Path(out) / "second_stage.csv", index=False)
     return history
 
 
