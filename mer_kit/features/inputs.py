@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -91,18 +92,21 @@ class TextInputs:
 class SpeechInputs:
     """Utterance id -> acoustic frames (frames, 83) or samples (n,) at 16 kHz, computed once and kept in `store`.
 
-    kind: "frames" or "waves". Clips longer than `max_seconds` are cut, shorter than 0.1 s padded; `counts` says how
+    kind: "frames" or "waves". damage: what is done to an utterance's samples before all else; it belongs in no store
+    that others read. Clips longer than `max_seconds` are cut, shorter than 0.1 s padded; `counts` says how
     many of those read in this process were.
     """
 
     def __init__(self, corpus: Corpus, kind: str = "frames", max_seconds: float = 20.0,
-                 store: MemoryStore | None = None) -> None:
+                 store: MemoryStore | None = None,
+                 damage: Callable[[str, np.ndarray], np.ndarray] | None = None) -> None:
         from mer_kit.corpora.audio import AudioReader  # here: soundfile may be absent where all is in a store
 
         corpus.require("audio")
         if kind not in KINDS:
             raise unknown("kind of speech input", kind, KINDS)
         self.corpus, self.kind, self.store = corpus, kind, MemoryStore() if store is None else store
+        self.damage = damage
         self._read = AudioReader(min_seconds=acoustics.SHORTEST, max_seconds=max_seconds)
         self._keys: dict[str, str] = {}
         self.counts = self._read.counts
@@ -120,7 +124,8 @@ class SpeechInputs:
         return self
 
     def _compute(self, utterance: str) -> Tensor:
-        samples = torch.from_numpy(self._read(self.corpus[utterance]))
+        read = self._read(self.corpus[utterance])
+        samples = torch.from_numpy(self.damage(utterance, read) if self.damage else read)
         return acoustics.acoustic_frames(samples) if self.kind == "frames" else samples
 
     def _key(self, utterance: Utterance) -> str:

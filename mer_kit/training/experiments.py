@@ -105,8 +105,7 @@ class Experiment:
 
 def run(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Run:
     """The finished run of an experiment: read from the ledger, or trained now (its starting runs too)."""
-    stage = _stage(experiment.corpus, experiment.data_dir, experiment.classes, experiment.protocol, experiment.encoders,
-                   experiment.on_error)
+    stage = stage_of(experiment)
     if experiment.fold not in range(len(stage.protocol.folds)):
         last = len(stage.protocol.folds) - 1
         raise BadInput(f"got fold {experiment.fold} of {stage.protocol.name}; expected 0 to {last}")
@@ -157,6 +156,12 @@ def _system(said: dict) -> dict:
         name: value for name, value in pairs if name not in ("fold", "seed", "protocol")})
 
 
+def stage_of(experiment: Experiment) -> Stage:
+    """The corpus of an experiment under its protocol, loaded once in a process."""
+    return _stage(experiment.corpus, experiment.data_dir, experiment.classes, experiment.protocol, experiment.encoders,
+                  experiment.on_error)
+
+
 @lru_cache(maxsize=4)
 def _stage(corpus: str, data_dir: str | None, classes: int | None, scheme: str, encoders: Encoders,
            on_error: str = "raise") -> Stage:
@@ -200,7 +205,7 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
 
     device: where label embeddings are computed.
     """
-    encoders, classes = _encoders(experiment, stage, fold, starts), len(stage.corpus.label_set)
+    encoders, classes = encoders_of(experiment, stage, fold, starts), len(stage.corpus.label_set)
     labels = label_embeddings(experiment, stage, fold, encoders, device) if experiment.guided else {}
     if experiment.model == "lemer":
         return LEMER(encoders["text"], encoders["speech"], labels["text"], labels["speech"], experiment.lemer)
@@ -211,7 +216,8 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
     return UnimodalModel(encoders[experiment.model], classes, settings, labels.get(experiment.model))
 
 
-def _encoders(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run]) -> dict[str, nn.Module]:
+def encoders_of(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run]) -> dict[str, nn.Module]:
+    """An experiment's encoders by modality, offline ones as the starting runs left them."""
     encoders = {m: stage.encoder(m, fold, experiment.seed) for m in experiment.built_from}
     for modality, start in starts.items():
         encoders[modality].load_state_dict(_part(start.weights, f"{modality}_encoder."))
@@ -226,7 +232,7 @@ def _frozen_states(experiment: Experiment, stage: Stage, fold: Fold, starts: Map
     utterances = (*fold.train, *fold.dev, *fold.test)
     return {m: FrozenStates(encoder.to(device), stage.text(fold)[1] if m == "text" else stage.speech,
                             fold=fold.name).fill(utterances)
-            for m, encoder in _encoders(experiment, stage, fold, starts).items()}
+            for m, encoder in encoders_of(experiment, stage, fold, starts).items()}
 
 
 def _hooks(model: nn.Module) -> list[Callable]:

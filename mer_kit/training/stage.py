@@ -129,17 +129,23 @@ class Stage:
         """
         text = frozen.get("text") or (self.text(fold)[1] if "text" in modalities else None)
         speech = frozen.get("speech") or (self.speech if "speech" in modalities else None)
-        spectrogram = self.spectrogram if frozen else None
+        spectrogram = (lambda u: self.bands(self.frames(u))) if frozen else None
         lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in ids]
         return Batches(ids, lengths, size, lambda chosen: collate(
             chosen, text, speech, self.numbers, spectrogram), seed)
 
-    def spectrogram(self, utterance: str) -> Tensor:
-        """Log-mel bands (frames of 10 ms, 80)."""
+    @property
+    def frames(self) -> SpeechInputs:
+        """Acoustic frames, whatever the speech encoder reads."""
         if self._frames is None:
             offline = not self.encoders.pretrained("speech")
             self._frames = self.speech if offline else SpeechInputs(self.corpus, "frames", self.encoders.max_seconds)
-        return self._frames(utterance)[:, :MEL_BANDS]
+        return self._frames
+
+    @staticmethod
+    def bands(frames: Tensor) -> Tensor:
+        """The spectrogram (frames of 10 ms, 80) in acoustic frames."""
+        return frames[:, :MEL_BANDS]
 
     def spectrogram_encoder(self, seed: int) -> SpectrogramEncoder:
         """A small one, trained along, or AlexNet with its ImageNet weights beside a speech encoder of the hub."""

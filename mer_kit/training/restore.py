@@ -1,0 +1,97 @@
+"""A finished run made ready to be asked: any utterances of its corpus, as they are or damaged on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from mer_kit.batch import Batch, ModelOutput
+from mer_kit.corpora.protocols import Fold
+from mer_kit.features.batching import length_buckets
+from mer_kit.features.inputs import SpeechInputs, TextInputs, collate
+from mer_kit.guidance.label_embeddings import GuidanceConfig
+from mer_kit.training.experiments import Experiment, build, encoders_of, run, stage_of
+from mer_kit.training.presets import FROZEN, MODELS
+from mer_kit.training.stage import Stage
+
+Words = Callable[[str, str], str]  # utterance, text -> text
+Sound = Callable[[str, np.ndarray], np.ndarray]  # utterance, samples (n,) -> samples
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its encoders whole, in evaluation mode, and where its inputs come from."""
+
+    experiment: Experiment
+    stage: Stage
+    fold: Fold
+    model: nn.Module
+
+    @torch.no_grad()
+    def outputs(self, utterances: Iterable[str], words: Words | None = None, sound: Sound | None = None,
+                history_turns: int | None = None, size: int = 64) -> Iterator[tuple[Batch, ModelOutput]]:
+        """Batches of like length and what the model says of them.
+
+        words, sound: what is done to each utterance's text and samples before the model reads them; texts of earlier
+        turns are read with the same damage where they are among `utterances`. history_turns: other than in training.
+        """
+        utterances, stage = list(utterances), self.stage
+        modalities = MODELS[self.experiment.model]
+        text = self._text(set(utterances), words, history_turns) if "text" in modalities else None
+        speech = self._speech(stage.speech, sound) if "speech" in modalities else None
+        picture = self._speech(stage.frames, sound) if hasattr(self.model, "spectrogram_encoder") else None
+        lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in utterances]
+        for chosen in length_buckets(lengths, size):
+            batch = collate([utterances[i] for i in chosen], text, speech, stage.numbers,
+                            picture and (lambda u: stage.bands(picture(u))))
+            yield batch, self.model(batch)
+
+    def predict(self, utterances: Iterable[str], **damage) -> pd.DataFrame:
+        """Columns id, truth, predicted, p_<class>, and gate_audio, gate_text of a model with a gate.
+
+        damage: `words`, `sound`, `history_turns` of `outputs`.
+        """
+        classes, tables = np.array(self.stage.corpus.label_set.classes), []
+        for batch, output in self.outputs(utterances, **damage):
+            p = output.logits.softmax(dim=1).numpy()
+            said = {"id": batch.ids, "truth": classes[batch.labels], "predicted": classes[p.argmax(axis=1)]}
+            table = pd.DataFrame(said | {f"p_{c}": p[:, i] for i, c in enumerate(classes)})
+            if "gate" in output.attention:
+                table[["gate_audio", "gate_text"]] = output.attention["gate"].numpy()
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+    def _text(self, damaged: set[str], words: Words | None, history_turns: int | None) -> TextInputs:
+        tokenizer, usual = self.stage.text(self.fold)
+        if words is None and history_turns is None:
+            return usual
+        table = self.stage.corpus.table
+        texts = [words(u, text) if words and u in damaged else text for u, text in zip(
+            table["id"], table["text"].fillna(""), strict=True)]
+        changed = replace(self.stage.corpus, table=table.assign(text=texts))
+        turns = usual.history_turns if history_turns is None else history_turns
+        return TextInputs(changed, tokenizer, turns, usual.max_tokens)
+
+    def _speech(self, usual: SpeechInputs, sound: Sound | None) -> SpeechInputs:
+        return usual if sound is None else SpeechInputs(
+            usual.corpus, usual.kind, self.stage.encoders.max_seconds, damage=sound)
+
+
+def restored(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Trained:
+    """The finished run of an experiment, trained now where the ledger lacks it, on the CPU."""
+    finished, stage = run(experiment, ledger, progress, device), stage_of(experiment)
+    fold = stage.protocol.folds[experiment.fold]
+    anyhow = replace(experiment, guidance=GuidanceConfig("random", "random"))  # weights come from the run
+    model = build(anyhow, stage, fold, {})
+    model.load_state_dict(finished.weights)
+    if experiment.model in FROZEN:
+        starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()}
+        for modality, encoder in encoders_of(experiment, stage, fold, starts).items():
+            setattr(model, f"{modality}_encoder", encoder)
+    return Trained(experiment, stage, fold, model.eval())
