@@ -25,7 +25,7 @@ from mer_kit.errors import BadInput, pick, unknown
 from mer_kit.features.batching import Batches
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import GuidanceConfig, controlled, semantic_embeddings, tonal_embeddings
-from mer_kit.models.lemer import LEMER, LEMERConfig, UnimodalConfig, UnimodalModel
+from mer_kit.models.lemer import LEMER, PARTS, LEMERConfig, UnimodalConfig, UnimodalModel
 from mer_kit.training.attention import attention_samples, grounding
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.fit import Fitted, find_device, fit, seed_all
@@ -41,9 +41,9 @@ class Experiment:
     """One model on one fold with one seed; all but `data_dir` and `on_error` names the run.
 
     preset: of PRESETS; gives `lemer` and `encoders` where they are None, and the training's config.
-    labels: unimodal models with label guidance (A3-A5, B3-B5); "lemer" always has it. epochs: of every training, the
-    starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model alone (starting runs
-    keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
+    labels: unimodal models with label guidance (A3-A5, B3-B5), weighed by `lemer.mu`; "lemer" always has it. epochs: of
+    every training, the starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model
+    alone (starting runs keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
     """
 
     model: str = "lemer"  # one of MODELS
@@ -200,7 +200,8 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
     labels = label_embeddings(experiment, stage, fold, encoders, device) if experiment.guided else {}
     if experiment.model == "lemer":
         return LEMER(encoders["text"], encoders["speech"], labels["text"], labels["speech"], experiment.lemer)
-    settings = UnimodalConfig(experiment.model, dropout=experiment.lemer.dropout)
+    mu = experiment.lemer.mu[2 + list(PARTS).index(experiment.model)]
+    settings = UnimodalConfig(experiment.model, mu, dropout=experiment.lemer.dropout)
     classes = len(stage.corpus.label_set)
     return UnimodalModel(encoders[experiment.model], classes, settings, labels.get(experiment.model))
 
