@@ -78,6 +78,22 @@ def test_unimodal_models_with_labels_start_from_those_without(ledger):
         assert f"loss_{label_map}" in run(guided, ledger, progress=False).history
 
 
+def test_labels_of_one_modality_are_weighed_by_their_part_of_mu(ledger):
+    stage, mu = stage_of(SMALL), (1.0, 0.5, 0.3, 0.0)
+    for modality, own in (("text", 0.3), ("speech", 0.0)):
+        guided = replace(SMALL, model=modality, labels=True, lemer=replace(SMALL.lemer, mu=mu))
+        assert guided.starts_from == replace(guided, lemer=SMALL.lemer).starts_from
+        starts = {m: run(e, ledger, progress=False) for m, e in guided.starts_from.items()}
+        assert build(guided, stage, stage.protocol.folds[0], starts).config.mu == own
+
+
+def test_without_progress_no_bar_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("mer_kit.features.inputs.tqdm", lambda items, *_, disable, **__: asked.append(disable) or items)
+    run(replace(SMALL, model="speech", seed=7), tmp_path, progress=False)
+    assert asked == [True]
+
+
 def test_ablations_share_their_starting_runs():
     assert SMALL.starts_from == replace(SMALL, lemer=LEMERConfig("C3", dropout=0.3)).starts_from
     assert SMALL.starts_from == replace(SMALL, guidance=GuidanceConfig(control="shuffled")).starts_from

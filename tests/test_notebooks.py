@@ -14,6 +14,7 @@ from mer_kit.batch_runs import NOTEBOOKS, parameters_of, plan, run_notebook
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 SMALL: dict[str, dict] = {  # number of a notebook -> the parameters that make it smallest
     "02": {"EPOCHS": 1, "CLUSTERS": 100},
+    "03": {"EPOCHS": 1},
     "04": {"EPOCHS": 1},
 }
 

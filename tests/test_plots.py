@@ -167,3 +167,6 @@ def test_a_heatmap_writes_every_weight():
     ax = plots.heatmap([[1.0, -0.25], [0.0, 0.5]], rows=["mad", "so"], columns=["angry", "happy"])
     assert [t.get_text() for t in ax.texts] == ["1.00", "-0.25", "0.00", "0.50"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["mad", "so"]
+    assert ax.collections[0].get_clim() == (-1, 1), "0 has the middle colour"
+    shares = plots.heatmap([[0.75, 0.25]], rows=["angry"], columns=["angry", "sad"])
+    assert shares.collections[0].get_clim() == (0, 1), "shares are not below 0"

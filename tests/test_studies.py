@@ -11,7 +11,7 @@ import pytest
 from mer_kit.evaluation.metrics import scores
 from mer_kit.evaluation.published import published
 from mer_kit.training.experiments import Experiment, _said
-from mer_kit.training.lemer_studies import STUDIES, TABLE_1, TABLE_2, TABLE_3
+from mer_kit.training.lemer_studies import STUDIES, TABLE_1, TABLE_2, TABLE_3, TRAINED_ON
 from mer_kit.training.runs import Outcome, config_hash, record, run_once
 from mer_kit.training.studies import Study, beside_published, predictions, run_study, study_table
 
@@ -104,3 +104,11 @@ def test_a_papers_table_says_what_was_not_run(tmp_path):
     table = beside_published(TABLE_3, study_table(TABLE_3, tmp_path / "kept")).set_index(["system", "metric"])
     assert table.loc[("C2 A_r + A_l", "WA"), "note"] == "not run here"
     assert table.loc[("C4 only A_r", "WA"), "note"].startswith("duet-3/session-out")
+
+
+def test_the_control_of_table_1_differs_from_its_row_in_the_weight_of_labels_alone():
+    for plain, longer, labelled in (("A2", "A2, trained on as long", "A5"), ("B1", "B1, trained on as long", "B5")):
+        rows = TRAINED_ON.rows
+        assert rows[longer].lemer.mu[2:] == (0, 0) and rows[labelled].lemer.mu[2:] == (0.2, 0.2)
+        assert replace(rows[longer], lemer=rows[labelled].lemer) == rows[labelled]
+        assert list(rows[longer].starts_from.values()) == list(rows[labelled].starts_from.values()) == [rows[plain]]

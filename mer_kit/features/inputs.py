@@ -159,15 +159,15 @@ class FrozenStates:
         given = self.inputs(utterance)
         return (kept["states"], given[1]) if isinstance(given, tuple) else kept["states"]
 
-    def fill(self, utterances: Iterable[str]) -> FrozenStates:
-        """Compute all that are lacking now, in batches of like length, under a progress bar."""
+    def fill(self, utterances: Iterable[str], progress: bool = True) -> FrozenStates:
+        """Compute all that are lacking now, in batches of like length, under a progress bar unless not wanted."""
         lacking = [u for u in dict.fromkeys(utterances) if self.store.get(self._key(u)) is None]
         lengths = [len(self._tensor(u)) for u in lacking]
         batches = length_buckets(lengths, self.batch_size)
         if self.exact:
             batches = [list(equal) for batch in batches for _, equal in groupby(batch, key=lengths.__getitem__)]
         with torch.no_grad(), in_eval_mode(self.encoder):
-            for batch in tqdm(batches, "frozen states", unit="batch", delay=2, leave=False):
+            for batch in tqdm(batches, "frozen states", unit="batch", delay=2, leave=False, disable=not progress):
                 self._encode([lacking[i] for i in batch])
         return self
 

@@ -1,64 +1,87 @@
-"""Studies: rows of a table with their intervals, and how far each is from the reference."""
+"""Studies: scores of a table's rows with their intervals, how far each is from the reference, and what grounds them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.pyplot import subplots
 
 from mer_kit.plots.style import FAINT, INK, axes, legend_below
 
-OURS, PRINTED = "#0B6E8F", "#B2452B"
+HERE, PRINTED = "#0B6E8F", "#B2452B"
 CERTAIN = 0.05  # of p, below which a difference is drawn filled
+PARTS = {"words": "$G_t$ on the words", "voice": "$G_s$ on the frames"}
 
 
-def study(table: pd.DataFrame, *, metric: str = "WA", printed: pd.Series | None = None, title: str = "") -> Figure:
-    """Left: every row's score and interval; right: its difference to the reference, filled where p < 0.05.
+def study(table: pd.DataFrame, *, metric: str = "WA", printed: pd.DataFrame | None = None, reference: str,
+          title: str = "") -> Figure:
+    """Left: every row's score and interval; right: its paired difference to the reference, filled where p < 0.05.
 
-    table: of `studies.study_table`. printed: system -> the published value, in percent, drawn as a cross.
+    table: of `studies.study_table`. printed: of `published`, whose values of the metric are drawn as crosses.
     """
     rows = table[table["metric"] == metric].reset_index(drop=True)
-    figure, (left, right) = subplots(1, 2, figsize=(10, 1.3 + 0.36 * len(rows)), sharey=True)
-    place = np.arange(len(rows))
-    _intervals(left, 100 * rows["mean"], place, 100 * rows["low"], 100 * rows["high"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 1.7 + 0.34 * len(rows)), sharey=True)
+    place, others = np.arange(len(rows)), rows.dropna(subset="change")
     if printed is not None:
-        left.scatter(printed.reindex(rows["system"]), place, marker="X", s=50, color=PRINTED, edgecolor="white",
-                     zorder=3, label="published, on its own corpus")
-    left.set(yticks=place, yticklabels=rows["system"], xlabel=f"{metric} (%), 95 % interval over runs")
-    left.invert_yaxis()
-    other = rows.dropna(subset="change")
-    _intervals(right, 100 * other["change"], other.index, 100 * other["change_low"], 100 * other["change_high"],
-               filled=other["p"] < CERTAIN)
+        value = printed[printed["metric"] == metric].set_index("system")["value"].reindex(rows["system"])
+        left.scatter(value, place, marker="X", s=55, color=PRINTED, edgecolor="white", zorder=3, label="published")
+    _intervals(left, place, 100 * rows[["mean", "low", "high"]], label="here, with the 95 % interval over runs")
+    change = 100 * others[["change", "change_low", "change_high"]]
+    _intervals(right, others.index, change, filled=others["p"] < CERTAIN)
     right.axvline(0, color=INK, linewidth=1)
-    right.set(xlabel=f"difference to the reference in {metric} (points)")
-    for ax in (left, right):
-        ax.grid(axis="x", color=FAINT, linewidth=0.5)
+    left.set(yticks=place, yticklabels=rows["system"], ylim=(len(rows) - 0.5, -0.5), xlabel=f"{metric} (%)")
+    right.set_xlabel(f"{metric}: ahead of {reference} (points; filled: p < {CERTAIN})")
     legend_below(left)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
 
 
-def curve(table: pd.DataFrame, *, x: list[float], metrics: tuple[str, ...] = ("WA", "UA"), xlabel: str,
-          title: str = "", ax: Axes | None = None) -> Axes:
-    """Scores of a parameter study over its values `x`, one a row of `study_table`, with intervals over runs."""
-    ax = axes(ax)
-    for metric, tint, shift in zip(metrics, (OURS, PRINTED), (-0.03, 0.03), strict=True):
+def curve(table: pd.DataFrame, *, xlabel: str, metrics: Sequence[str] = ("WA", "UA"), title: str = "",
+          ax: Axes | None = None) -> Axes:
+    """Scores over the values of a parameter study, in the order of a `study_table`, with intervals over runs."""
+    ax = axes(ax, 7, 4)
+    for tint, shift, metric in zip((HERE, PRINTED), (-0.04, 0.04), metrics, strict=False):
         rows = table[table["metric"] == metric]
-        places = np.arange(len(x)) + shift
-        reach = np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
-        ax.errorbar(places, 100 * rows["mean"], 100 * reach,
-                    color=tint, marker="o", capsize=3, label=metric)
-    ax.set(xticks=np.arange(len(x)), xticklabels=[f"{value:g}" for value in x], xlabel=xlabel,
-           ylabel="score (%), 95 % interval over runs", title=title)
+        reach = 100 * np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
+        ax.errorbar(np.arange(len(rows)) + shift, 100 * rows["mean"], reach, color=tint, marker="o", capsize=3,
+                    label=metric)
+    values = table["system"].unique()
+    ax.set(xticks=range(len(values)), xticklabels=values, xlabel=xlabel, ylabel="score (%), 95 % interval over runs",
+           title=title)
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
     legend_below(ax)
     return ax
 
 
-def _intervals(ax: Axes, middle, place, low, high, filled=None) -> None:
-    ax.hlines(place, low, high, color=OURS, linewidth=2, alpha=0.6)
-    face = OURS if filled is None else np.where(filled, OURS, "white")
-    ax.scatter(middle, place, s=40, facecolor=face, edgecolor=OURS, zorder=3,
-               label="here" if filled is None else None)
+def grounding(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """How often attention looks at the cue, of every source with its interval, on the words and on the voice.
+
+    table: of `training.attention.grounding_summary`; its first source is the model in question, and chance is dashed.
+    """
+    rows = table[table["measure"] == "hit"]
+    parts = list(rows["part"].unique())
+    figure, panels = plt.subplots(1, len(parts), figsize=(5.5 * len(parts), 3.4), squeeze=False)
+    for ax, part in zip(panels[0], parts, strict=True):
+        of = rows[rows["part"] == part]
+        chance, of = of[of["source"] == "chance"], of[of["source"] != "chance"].reset_index(drop=True)
+        _intervals(ax, of.index, 100 * of[["mean", "low", "high"]], filled=of.index == 0)
+        ax.axvline(100 * chance["mean"].item(), color=INK, linestyle="--", linewidth=1)
+        ax.set(yticks=of.index, yticklabels=of["source"], ylim=(len(of) - 0.5, -0.5), xlim=(0, 100),
+               xlabel="maximum on the cue (% of utterances; dashed: chance)")
+        ax.set_title(PARTS[part], parse_math=True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    return figure
+
+
+def _intervals(ax: Axes, place: Sequence[int], values: pd.DataFrame, filled: Sequence[bool] | bool = True,
+               label: str | None = None) -> None:
+    """Middle, low and high of each row, drawn at its place, on a faint grid."""
+    middle, low, high = values.to_numpy().T
+    ax.hlines(place, low, high, color=HERE, linewidth=2, alpha=0.6)
+    tints = np.where(np.broadcast_to(filled, len(middle)), HERE, "white")
+    ax.scatter(middle, place, s=45, facecolor=tints, edgecolor=HERE, zorder=3, label=label)
+    ax.grid(axis="x", color=FAINT, linewidth=0.5)

@@ -28,9 +28,13 @@ def history(table: pd.DataFrame, *, columns: Sequence[str], best_epoch: int | No
 
 def heatmap(weights: np.ndarray, *, rows: Sequence[str], columns: Sequence[str], limit: float = 1.0, title: str = "",
             ax: Axes | None = None) -> Axes:
-    """Attention or similarity (rows, columns), its values written in; colours run from -limit to limit."""
+    """Attention, similarity or shares (rows, columns), the values written in.
+
+    Colours run from -limit to limit, or from 0 where nothing is negative.
+    """
     ax = axes(ax, 1.6 + 0.9 * len(columns), 1.2 + 0.5 * len(rows))
-    sns.heatmap(weights, xticklabels=columns, yticklabels=rows, vmin=-limit, vmax=limit, cmap="RdBu_r", annot=True,
+    low, cmap = (-limit, "RdBu_r") if (np.asarray(weights) < 0).any() else (0, "Blues")
+    sns.heatmap(weights, xticklabels=columns, yticklabels=rows, vmin=low, vmax=limit, cmap=cmap, annot=True,
                 fmt=".2f", linewidths=0.5, ax=ax)
     ax.set(title=title)
     ax.tick_params(axis="y", rotation=0)

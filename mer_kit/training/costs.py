@@ -10,6 +10,7 @@ named; the strided convolutions over samples, under a tenth of wav2vec2-large's 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -85,7 +86,7 @@ def skeleton(modality: str, encoders: Encoders, batch_size: int) -> tuple[nn.Mod
                      "num_hidden_layers": encoders.text_layers, "intermediate_size": 4 * encoders.text_dim,
                      "max_position_embeddings": encoders.max_tokens + 10} if offline else {}
             tokens = torch.zeros(batch_size, encoders.max_tokens, dtype=torch.long)
-            return BertModel(BertConfig(**sizes), add_pooling_layer=False), tokens
+            return BertModel(BertConfig(**sizes, use_cache=False), add_pooling_layer=False), tokens
         if offline:
             frames = torch.zeros(batch_size, int(encoders.max_seconds * 100), BANDS)
             model = FrameEncoder(dim=encoders.speech_dim, layers=encoders.speech_layers, dropout=encoders.dropout)
@@ -100,7 +101,8 @@ def kept_for_backward(model: nn.Module, largest: Tensor | Padded, precision: str
         model = model.bfloat16()
         largest = largest.bfloat16() if largest.is_floating_point() else largest
     if checkpointed and hasattr(model, "gradient_checkpointing_enable"):
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # transformers 6 has another name for it
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     known, kept = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}, {}
 
     def keep(tensor: Tensor) -> Tensor:

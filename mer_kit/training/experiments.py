@@ -26,7 +26,7 @@ from mer_kit.features.batching import Batches
 from mer_kit.features.inputs import FrozenStates, Passed
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import GuidanceConfig, controlled, semantic_embeddings, tonal_embeddings
-from mer_kit.models.lemer import LEMER, LEMERConfig, UnimodalConfig, UnimodalModel
+from mer_kit.models.lemer import LEMER, PARTS, LEMERConfig, UnimodalConfig, UnimodalModel
 from mer_kit.models.lsgmer import LSGMER, LSGMERConfig
 from mer_kit.training.attention import attention_samples, grounding
 from mer_kit.training.config import TrainConfig
@@ -43,9 +43,9 @@ class Experiment:
     """One model on one fold with one seed; all but `data_dir` and `on_error` names the run.
 
     preset: of PRESETS; gives `lemer`, `lsgmer` and `encoders` where they are None, and the training's config.
-    labels: unimodal models with label guidance (A3-A5, B3-B5); "lemer" always has it. epochs: of every training, the
-    starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model alone (starting runs
-    keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
+    labels: unimodal models with label guidance (A3-A5, B3-B5), weighed by `lemer.mu`; "lemer" always has it. epochs: of
+    every training, the starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model
+    alone (starting runs keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
     """
 
     model: str = "lemer"  # one of MODELS
@@ -174,7 +174,7 @@ def _train(experiment: Experiment, stage: Stage, starts: dict[str, Run], scratch
     config = replace(experiment.train, selection="dev" if fold.dev else "last epoch")
     seed_all(experiment.seed)
     model = build(experiment, stage, fold, starts, find_device(device))
-    frozen = _frozen_states(experiment, stage, fold, starts, find_device(device))
+    frozen = _frozen_states(experiment, stage, fold, starts, find_device(device), progress)
     parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None, frozen)
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
     batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen)
@@ -212,7 +212,8 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
     if experiment.model == "lsgmer":
         passed = (Passed(encoders[m].dim, getattr(encoders[m], "frame_rate", None)) for m in ("text", "speech"))
         return LSGMER(*passed, stage.spectrogram_encoder(experiment.seed), classes, experiment.lsgmer)
-    settings = UnimodalConfig(experiment.model, dropout=experiment.lemer.dropout)
+    mu = experiment.lemer.mu[2 + list(PARTS).index(experiment.model)]
+    settings = UnimodalConfig(experiment.model, mu, dropout=experiment.lemer.dropout)
     return UnimodalModel(encoders[experiment.model], classes, settings, labels.get(experiment.model))
 
 
@@ -225,13 +226,13 @@ def encoders_of(experiment: Experiment, stage: Stage, fold: Fold, starts: Mappin
 
 
 def _frozen_states(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run],
-                   device: torch.device) -> dict[str, FrozenStates]:
+                   device: torch.device, progress: bool) -> dict[str, FrozenStates]:
     """What frozen encoders make of every utterance of the fold, by modality, computed once; none that are trained."""
     if experiment.model not in FROZEN:
         return {}
     utterances = (*fold.train, *fold.dev, *fold.test)
     return {m: FrozenStates(encoder.to(device), stage.text(fold)[1] if m == "text" else stage.speech,
-                            fold=fold.name).fill(utterances)
+                            fold=fold.name).fill(utterances, progress)
             for m, encoder in encoders_of(experiment, stage, fold, starts).items()}
 
 

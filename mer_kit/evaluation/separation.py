@@ -1,0 +1,44 @@
+"""Are classes apart in a space of features? Measured, since a picture of it depends on how it was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import silhouette_samples
+
+from mer_kit.errors import BadInput
+from mer_kit.evaluation.statistics import cluster_interval
+
+
+def silhouettes(features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """(n,) from -1 to 1: how much nearer each of features (n, d) is, by cosine, to its own class than to the next."""
+    features, classes = np.asarray(features, dtype=float), set(labels)
+    if features.ndim != 2 or len(features) != len(labels) or not 2 <= len(classes) < len(features):
+        raise BadInput(f"got features {features.shape} and {len(labels)} labels of {len(classes)} classes; expected "
+                       "(n, d) and n labels of at least 2 classes, not each its own")
+    return silhouette_samples(features, np.asarray(labels), metric="cosine")
+
+
+def class_ratio(features: np.ndarray, labels: Sequence[str]) -> float:
+    """Variance between class means, each weighed by its size, over variance within classes, summed over dimensions."""
+    table = pd.DataFrame(np.asarray(features, dtype=float))
+    means = table.groupby(np.asarray(labels)).transform("mean")
+    return float(((means - table.mean()) ** 2).to_numpy().sum() / ((table - means) ** 2).to_numpy().sum())
+
+
+def separation_table(systems: dict[str, np.ndarray], labels: Sequence[str], clusters: Sequence[str]) -> pd.DataFrame:
+    """A row a system: mean silhouette with its interval over clusters (dialogues), class ratio, and for all but the
+    first how far the first is ahead in silhouette, in pairs.
+
+    systems: name -> features (n, d) of the same utterances. Columns silhouette, low, high, ratio, ahead, ahead_low,
+    ahead_high.
+    """
+    apart = {name: silhouettes(features, labels) for name, features in systems.items()}
+    first, rows = next(iter(apart)), {}
+    for name, values in apart.items():
+        ahead = cluster_interval(apart[first] - values, clusters) if name != first else (np.nan,) * 3
+        rows[name] = (*cluster_interval(values, clusters), class_ratio(systems[name], labels), *ahead)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[
+        "silhouette", "low", "high", "ratio", "ahead", "ahead_low", "ahead_high"])
