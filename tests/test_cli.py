@@ -108,8 +108,9 @@ def test_weights_are_fetched_with_their_sizes_or_refused_in_one_sentence(call, m
     fetched = []
     monkeypatch.setattr("mer_kit.encoders.hub.download", lambda source: fetched.append(source) or tmp_path)
     done = call("prepare", "weights", "--preset", "paper")
-    assert fetched == ["bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large"]
-    assert done.exit_code == 0 and done.stdout.count("0.50 GiB, revision") == 2
+    assert fetched == ["bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large", "roberta-base",
+                       "microsoft/wavlm-large"]
+    assert done.exit_code == 0 and done.stdout.count("0.50 GiB, revision") == 4
     monkeypatch.undo()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     done = call("prepare", "weights")

@@ -10,11 +10,14 @@ import pytest
 
 from mer_kit.evaluation.metrics import scores
 from mer_kit.evaluation.published import published
+from mer_kit.training import lsgmer_studies
 from mer_kit.training.experiments import Experiment, _said
-from mer_kit.training.lemer_studies import STUDIES, TABLE_1, TABLE_2, TABLE_3, TRAINED_ON
+from mer_kit.training.lemer_studies import STUDIES as LEMER
+from mer_kit.training.lemer_studies import TABLE_3, TRAINED_ON
 from mer_kit.training.runs import Outcome, config_hash, record, run_once
 from mer_kit.training.studies import Study, beside_published, predictions, run_study, study_table
 
+STUDIES = {**LEMER, **lsgmer_studies.STUDIES}
 CLASSES = ["angry", "happy", "sad"]
 A, B = Experiment("text"), Experiment("speech")
 PAIR = Study("Which is better?", {"a": A, "b": B, "both": (A, B)}, reference="a")
@@ -82,7 +85,7 @@ def test_a_study_runs_each_experiment_once_on_each_fold(monkeypatch):
     assert {e.corpus for e in asked} == {"nemo"} and all(e.guidance.seed == e.seed for e in asked)
 
 
-@pytest.mark.parametrize("study", [TABLE_1, TABLE_2, TABLE_3], ids=lambda study: study.table)
+@pytest.mark.parametrize("study", [s for s in STUDIES.values() if s.paper], ids=lambda s: f"{s.paper} {s.table}")
 def test_every_row_that_was_published_has_an_experiment_or_a_reason(study):
     printed = set(published(study.paper, study.table)["system"])
     assert printed == set(study.rows) | set(study.reasons) and not set(study.rows) & set(study.reasons)

@@ -1,4 +1,4 @@
-"""Models as drawn diagrams: boxes and arrows, and LE-MER (the paper's Figure 2) made of them."""
+"""Models as drawn diagrams: boxes and arrows, and the Figure 2 of LE-MER and of LSGMER made of them."""
 
 from __future__ import annotations
 
@@ -128,3 +128,43 @@ LEMER_ARROWS = (
 def lemer_diagram(*, title: str = "LE-MER", ax: Axes | None = None) -> Axes:
     """The paper's Figure 2: text above, speech below, label-guided attention between them."""
     return diagram(LEMER_BOXES, LEMER_ARROWS, width=17.4, height=7.0, title=title, ax=ax)
+
+
+LSGMER_BOXES = MappingProxyType({
+    "words": Box(1.0, 6.6, "words", "of the turn itself", "input", 1.8),
+    "sound": Box(1.0, 1.9, "sound", "frames or samples", "input", 1.8),
+    "bands": Box(1.0, 0.6, "spectrogram", "80 log-mel bands", "input", 1.8),
+    "text": Box(3.25, 6.6, "text encoder", "RoBERTa, frozen", "layers with weights", 1.9),
+    "speech": Box(3.25, 1.9, "speech encoder", "WavLM, frozen", "layers with weights", 1.9),
+    "picture": Box(3.25, 0.6, "AlexNet", "time kept", "layers with weights", 1.9),
+    "H_t0": Box(5.6, 6.6, "$H_{t0}$", "BiLSTM", equation="(1)"),
+    "H_a0": Box(5.6, 1.9, "$H_{a0}$", "the sum of both", equation="(2)"),
+    "H_t1": Box(7.6, 5.6, "$H_{t1}$", "text asks audio", "attention", 1.6, equation="(3)"),
+    "H_a1": Box(7.6, 2.9, "$H_{a1}$", "audio asks text", "attention", 1.6, equation="(4)"),
+    "L": Box(9.7, 4.25, "$L$", "$C$ × $d$, averaged (9)", "label embeddings", 1.8),
+    "H_t2": Box(9.7, 5.6, "$H_{t2}$", "labels ask text", "attention", 1.6, equation="(6)"),
+    "H_a2": Box(9.7, 2.9, "$H_{a2}$", "labels ask audio", "attention", 1.6, equation="(5)"),
+    "H_t": Box(11.9, 6.6, "$H_t$", "$\\sigma(H_{t2})\\,H_{t0} + H_{t2}$", "states", 1.9, equation="(8)"),
+    "H_a": Box(11.9, 1.9, "$H_a$", "$\\sigma(H_{a2})\\,H_{a0} + H_{a2}$", "states", 1.9, equation="(7)"),
+    "gate": Box(13.7, 4.25, "gate", "$g_a + g_t = 1$", "layers with weights", equation="(10)"),
+    "fused": Box(15.8, 4.25, "$H_{fused}$", "$g_a H_a + g_t H_t$", "states", 1.8, equation="(11)"),
+    "p": Box(18.0, 5.6, "$p$", "MLP, softmax", "layers with weights", equation="(12, 13)"),
+    "q": Box(18.0, 2.9, "$q$", "cosines with $L$", "attention", equation="(14, 15)"),
+    "L_ce": Box(18.0, 6.9, "$L_{ce}$", "cross-entropy", "loss", equation="(18)"),
+    "L_apc": Box(18.0, 4.25, "$L_{apc}$", "$p$ near $q$", "loss", equation="(16, 17)"),
+})
+
+LSGMER_ARROWS = (
+    Arrow("words", "text"), Arrow("sound", "speech"), Arrow("bands", "picture"), Arrow("text", "H_t0"),
+    Arrow("speech", "H_a0"), Arrow("picture", "H_a0", "across"), Arrow("H_t0", "H_t1", "across"),
+    Arrow("H_a0", "H_a1", "across"), Arrow("H_a0", "H_t1"), Arrow("H_t0", "H_a1"), Arrow("H_t1", "H_t2"),
+    Arrow("H_a1", "H_a2"), Arrow("L", "H_t2"), Arrow("L", "H_a2"), Arrow("H_t2", "H_t", "across"),
+    Arrow("H_a2", "H_a", "across"), Arrow("H_t0", "H_t"), Arrow("H_a0", "H_a"), Arrow("H_t", "gate", "across"),
+    Arrow("H_a", "gate", "across"), Arrow("gate", "fused"), Arrow("fused", "p"), Arrow("fused", "q"),
+    Arrow("p", "L_ce"), Arrow("p", "L_apc", dashed=True), Arrow("q", "L_apc", dashed=True),
+)
+
+
+def lsgmer_diagram(*, title: str = "LSGMER", ax: Axes | None = None) -> Axes:
+    """The paper's Figure 2: each modality asks the other, labels ask both, a gate weighs what they drew."""
+    return diagram(LSGMER_BOXES, LSGMER_ARROWS, width=19.0, height=7.5, title=title, ax=ax)
