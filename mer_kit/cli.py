@@ -149,6 +149,7 @@ def meld(folder: Annotated[Path, typer.Argument(metavar="PATH", help="The unpack
 def weights(preset: Annotated[str, typer.Option(help="Whose encoders: paper.")] = "paper") -> None:
     """Download a preset's encoders into the hub's cache, for machines that will be offline."""
     from mer_kit.encoders.hub import download
+    from mer_kit.encoders.spectrogram import imagenet_alexnet
     from mer_kit.training.presets import MODELS, PRESETS
 
     used = [p.encoders for p in pick("preset", preset, PRESETS).values()]
@@ -157,6 +158,9 @@ def weights(preset: Annotated[str, typer.Option(help="Whose encoders: paper.")] 
         folder = download(source)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
         out.print(f"{source}: {size:.2f} GiB, revision {folder.name}, in {folder}", soft_wrap=True)
+    if any(encoders.pretrained("spectrogram") for encoders in used):
+        imagenet_alexnet()
+        out.print("alexnet (torchvision, ImageNet): in torch's hub cache")
 
 
 @prepare.command()

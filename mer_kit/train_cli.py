@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
@@ -12,31 +11,35 @@ from mer_kit.console import frame_table, out
 from mer_kit.errors import BadInput, Missing, pick
 from mer_kit.install import ROOT
 
-T = TypeVar("T")
 OnError = Annotated[str, typer.Option(help="raise: stop at the first unusable utterance; skip: leave it out, counted.")]
 Ledger = Annotated[Path, typer.Option(help="Where runs are kept.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Protocol = Annotated[str, typer.Option(help="A scheme, such as session-out/as-published; empty: the corpus's usual.")]
 
 
 def train(model: Annotated[str, typer.Argument(help="text, speech, lemer or lsgmer.")],
           corpus: Annotated[str, typer.Option(help="A corpus's name, or a manifest's path.")] = "duet",
           data_dir: Annotated[str | None, typer.Option(help="Where a real corpus lies.")] = None,
           classes: Annotated[int | None, typer.Option(help="Size of the label set.")] = None,
-          protocol: Annotated[str, typer.Option(help="A scheme; empty: the corpus's usual one.")] = "",
+          protocol: Protocol = "",
           fold: Annotated[int, typer.Option(help="Number of the fold, from 0.")] = 0, seed: int = 0,
           on_error: OnError = "raise",
-          labels: Annotated[bool, typer.Option(help="Label guidance of a text or speech model.")] = False,
-          fusion: Annotated[str, typer.Option(help="C1, C2, C3 or C4 of LE-MER's Table 3.")] = "C1",
-          constraint: Annotated[str | None, typer.Option(help="guided, or raw as printed in Eq. 10.")] = None,
-          semantic: Annotated[str, typer.Option(help="Start of L_t: tf-idf, label words or random.")] = "tf-idf",
-          tonal: Annotated[str, typer.Option(help="Start of L_s: codebook, codebook vectors, text or random.")
-                           ] = "codebook",
-          control: Annotated[str, typer.Option(help="none, shuffled, random, one-hot or synonyms.")] = "none",
           preset: Annotated[str, typer.Option(help="offline, or paper: its encoders and settings.")] = "offline",
+          setting: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting that the "
+                             "model reads: lsgmer.beta=0.1, encoders.spectrogram=imagenet; may be repeated.")] = None,
+          without: Annotated[list[str] | None, typer.Option(metavar="PART", help="A paper's ablation: MA, JOO or LSMA "
+                                                            "of lsgmer; may be repeated.")] = None,
+          labels: Annotated[bool, typer.Option(help="Label guidance of a text or speech model.")] = False,
+          fusion: Annotated[str | None, typer.Option(help="C1 (usual), C2, C3 or C4 of LE-MER's Table 3.")] = None,
+          constraint: Annotated[str | None, typer.Option(help="guided, or raw as printed in Eq. 10.")] = None,
+          semantic: Annotated[str | None, typer.Option(help="Start of L_t: tf-idf, label words or random.")] = None,
+          tonal: Annotated[str | None, typer.Option(help="Start of L_s: codebook, codebook vectors, text or random.")
+                           ] = None,
+          control: Annotated[str | None, typer.Option(help="none, shuffled, random, one-hot or synonyms.")] = None,
           text_encoder: Annotated[str | None, typer.Option(help="offline, or a Hugging Face id or folder.")] = None,
           speech_encoder: Annotated[str | None, typer.Option(help="Likewise.")] = None,
-          frozen: Annotated[bool, typer.Option(help="Do not train encoders from the hub.")] = False,
-          gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory, more time.")] = False,
+          frozen: Annotated[bool | None, typer.Option(help="Do not train encoders from the hub.")] = None,
+          gradient_checkpointing: Annotated[bool | None, typer.Option(help="Less memory, more time.")] = None,
           history: Annotated[int | None, typer.Option(help="Turns spliced before each; 0 is A1 of Table 1.")] = None,
           epochs: Annotated[int | None, typer.Option(help="Of every training; else the preset's.")] = None,
           rate: Annotated[list[str] | None, typer.Option(metavar="PART=RATE", help="text_encoder=5e-5, speech_encoder="
@@ -51,21 +54,22 @@ def train(model: Annotated[str, typer.Argument(help="text, speech, lemer or lsgm
     """Train one model on one fold, or read the run where it is finished; print its scores on the test part.
 
     Rates, batch size, warm-up, precision and metric change the preset's for this model, not for those it starts from.
+    Other options are names for a --set, which counts more: --fusion is lemer.fusion.
     """
     from mer_kit.guidance.label_embeddings import GuidanceConfig
     from mer_kit.training import experiments, runs
-    from mer_kit.training.presets import preset_of
+    from mer_kit.training.settings import configured, left_out, parsed
 
-    usual = preset_of(preset, model)
-    lemer = _changed(usual.lemer, fusion=fusion, constraint=constraint)
-    encoders = _changed(usual.encoders, text=text_encoder, speech=speech_encoder, history_turns=history, frozen=frozen,
-                        gradient_checkpointing=gradient_checkpointing)
-    settings = {"batch_size": batch_size, "warmup": warmup, "precision": precision, "metric": metric,
-                "rates": _rates(rate) if rate else None}
-    experiment = experiments.Experiment(
-        model, corpus, classes, protocol, fold, seed, labels, lemer=lemer, encoders=encoders, epochs=epochs,
-        guidance=GuidanceConfig(semantic, tonal, control, seed=seed), data_dir=data_dir, preset=preset,
-        changes={name: value for name, value in settings.items() if value is not None}, on_error=on_error)
+    usual = experiments.Experiment(model, corpus, classes, protocol, fold, seed, labels, epochs=epochs, preset=preset,
+                                   guidance=GuidanceConfig(seed=seed), data_dir=data_dir, on_error=on_error)
+    named = {"lemer.fusion": fusion, "lemer.constraint": constraint, "guidance.semantic": semantic,
+             "guidance.tonal": tonal, "guidance.control": control, "encoders.text": text_encoder,
+             "encoders.speech": speech_encoder, "encoders.frozen": frozen, "encoders.history_turns": history,
+             "encoders.gradient_checkpointing": gradient_checkpointing, "train.rates": _rates(rate) if rate else None,
+             "train.batch_size": batch_size, "train.warmup": warmup, "train.precision": precision,
+             "train.metric": metric}
+    given = {name: value for name, value in named.items() if value is not None}
+    experiment = configured(usual, given | left_out(model, without or ()) | parsed(setting or ()))
     finished = experiments.run(experiment, ledger, device=device)
     scores = ", ".join(f"{name} {finished.metrics[name]:.3f}" for name in ("WA", "UA", "WF1"))
     epoch = f"epoch {finished.metrics['best_epoch']} of {experiment.train.epochs}"
@@ -81,6 +85,7 @@ def study(name: Annotated[str, typer.Argument(help="Such as le-mer/table-3; with
           data_dir: Annotated[str | None, typer.Option(help="Where a real corpus lies.")] = None,
           fold: Annotated[list[int] | None, typer.Option(help="May be repeated; else all folds.")] = None,
           seed: Annotated[list[int] | None, typer.Option(help="May be repeated; else 0.")] = None,
+          protocol: Protocol = "",
           device: Device = "auto", ledger: Ledger = ROOT / "build/runs",
           results: Annotated[Path, typer.Option(help="Where runs are recorded.")] = ROOT / "results",
           record: Annotated[bool, typer.Option(help="Train what is lacking, and record it.")] = False) -> None:
@@ -98,21 +103,18 @@ def study(name: Annotated[str, typer.Argument(help="Such as le-mer/table-3; with
     if not name:
         out.print("\n".join(f"{name:<18} {study.question}" for name, study in known.items()))
         return
-    chosen = pick("study", name, known).on(corpus=corpus, data_dir=data_dir)
+    chosen = pick("study", name, known).on(corpus=corpus, data_dir=data_dir, protocol=protocol)
     if record:
         loaded = load_corpus(corpus, data_dir)
-        folds = fold or range(len(make_protocol(loaded, usual_scheme(loaded)).folds))
+        folds = fold or range(len(make_protocol(loaded, protocol or usual_scheme(loaded)).folds))
         for finished in studies.run_study(chosen, ledger, folds, seed or (0,), device=device):
             runs.record(finished, results)
     table = studies.study_table(chosen, results)
     if not len(table):
-        raise Missing(f"nothing of {name} on {corpus} is recorded in {results}; run it with --record")
+        under = f" under {protocol}" if protocol else ""
+        raise Missing(f"nothing of {name} on {corpus}{under} is recorded in {results}; run it with --record")
     shown = table.drop(columns="run").round(4).set_index("system")
     out.print(frame_table(shown, f"{name}: {chosen.question} ({table['run'].iloc[0]})"))
-
-
-def _changed(config: T, **given) -> T:
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
 
 
 def _rates(pairs: list[str]) -> dict[str, float]:

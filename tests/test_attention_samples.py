@@ -35,10 +35,12 @@ def test_samples_are_those_of_each_utterance_alone(lemer):
     samples = attention_samples(lemer.train(), [batch_of((0, 1), padding=2), batch_of((2,))], words_of, maps=2)
     assert lemer.training and samples.pop("frame_rate") == RATE
     for i, (tokens, frames) in enumerate(zip(TOKENS, FRAMES, strict=True)):
-        alone = lemer.eval()(batch_of((i,))).attention
+        output = lemer.eval()(batch_of((i,)))
+        alone = output.attention | {"features": output.features}
         assert samples[f"label_token/u{i}"].shape == (tokens, C) and samples[f"label_frame/u{i}"].shape == (frames, C)
         kept = [key.split("/")[0] for key in samples if key.endswith(f"/u{i}")]
-        assert sorted(kept) == sorted(["label_token", "label_frame", "words", *["token_frame", "guided"] * (i < 2)])
+        assert sorted(kept) == sorted(["label_token", "label_frame", "features", "words",
+                                       *["token_frame", "guided"] * (i < 2)])
         for name in set(kept) - {"words"}:
             close(samples[f"{name}/u{i}"], alone[name][0])
         assert samples[f"words/u{i}"].tolist() == words_of(f"u{i}").tolist()
@@ -47,8 +49,18 @@ def test_samples_are_those_of_each_utterance_alone(lemer):
 
 def test_a_unimodal_model_gives_what_it_has():
     text = attention_samples(unimodal("text"), [batch_of()])
-    assert sorted(text) == ["label_token/u0", "label_token/u1", "label_token/u2"]
-    assert attention_samples(unimodal("speech", labelled=False), [batch_of()], words_of) == {}
+    assert sorted(text) == [f"{name}/u{i}" for name in ("features", "label_token") for i in range(3)]
+    plain = unimodal("speech", labelled=False)
+    samples = attention_samples(plain, [batch_of()], words_of)
+    assert sorted(samples) == ["features/u0", "features/u1", "features/u2"]
+    with torch.no_grad():
+        close(torch.stack(list(samples.values())), plain.eval()(batch_of()).features)
+
+
+def test_a_model_that_names_no_features_keeps_none(lemer):
+    whole = lemer.forward
+    lemer.forward = lambda batch: replace(whole(batch), features=None, attention={})
+    assert attention_samples(lemer, [batch_of()], words_of) == {}
 
 
 def test_attention_of_unknown_axes_is_refused(lemer):

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 from small_notebook import write
 from typer.testing import CliRunner
 
@@ -107,9 +109,11 @@ def test_weights_are_fetched_with_their_sizes_or_refused_in_one_sentence(call, m
     os.truncate(tmp_path / "model.safetensors", 2**29)
     fetched = []
     monkeypatch.setattr("mer_kit.encoders.hub.download", lambda source: fetched.append(source) or tmp_path)
+    monkeypatch.setattr("torchvision.models.alexnet", lambda weights: fetched.append("alexnet") or SimpleNamespace(
+        features=[torch.nn.Conv2d(3, 1, 1)]))
     done = call("prepare", "weights", "--preset", "paper")
     assert fetched == ["bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large", "roberta-base",
-                       "microsoft/wavlm-large"]
+                       "microsoft/wavlm-large", "alexnet"]
     assert done.exit_code == 0 and done.stdout.count("0.50 GiB, revision") == 4
     monkeypatch.undo()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

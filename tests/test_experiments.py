@@ -14,7 +14,8 @@ from mer_kit.guidance.controls import CONTROLS
 from mer_kit.guidance.label_embeddings import SEMANTIC, TONAL, GuidanceConfig
 from mer_kit.models.lemer import LEMERConfig
 from mer_kit.training import experiments
-from mer_kit.training.experiments import Experiment, build, over_folds, run
+from mer_kit.training.building import build
+from mer_kit.training.experiments import Experiment, over_folds, run
 from mer_kit.training.runs import Ledger, record
 
 

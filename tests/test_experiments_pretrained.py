@@ -17,7 +17,8 @@ from mer_kit.guidance.label_embeddings import GuidanceConfig
 from mer_kit.guidance.tonal import wav2vec2_codes
 from mer_kit.models.lemer import LEMERConfig
 from mer_kit.training import experiments
-from mer_kit.training.experiments import Encoders, Experiment, build, over_folds, run
+from mer_kit.training.building import build
+from mer_kit.training.experiments import Encoders, Experiment, over_folds, run
 from mer_kit.training.presets import FINE_TUNED, OFFLINE
 from mer_kit.training.runs import Ledger, record
 

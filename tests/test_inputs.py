@@ -10,20 +10,15 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from small_inputs import RATE, clips, make
 
-from mer_kit.batch import Padded
 from mer_kit.corpora import load_corpus
 from mer_kit.corpora.corpus import Corpus, make_table
 from mer_kit.encoders.acoustics import acoustic_frames
-from mer_kit.encoders.speech import FrameEncoder
-from mer_kit.encoders.text import offline_text_encoder, train_tokenizer
+from mer_kit.encoders.text import train_tokenizer
 from mer_kit.errors import BadInput, Missing
-from mer_kit.features.inputs import FrozenStates, SpeechInputs, TextInputs, collate
-from mer_kit.features.store import FeatureStore, MemoryStore
-from mer_kit.labels import label_set
-
-TEXTS = ["one two three", "four five", "", "six", "seven eight nine ten", None, "two"]
-RATE = 16_000  # Hz
+from mer_kit.features.inputs import SpeechInputs, TextInputs, collate
+from mer_kit.features.store import FeatureStore
 
 
 class Words:
@@ -40,14 +35,6 @@ class Words:
     def read(self, ids) -> str:
         names = {n: w for w, n in self.number.items()} | {1: "[", 2: "]"}
         return " ".join(names[int(i)] for i in ids)
-
-
-def make(texts=TEXTS, audio=None, dialogue="d") -> Corpus:
-    rows = [{"id": f"{dialogue}{i}", "dialogue": dialogue, "turn": i, "speaker": "AB"[i % 2], "session": "1", "text": t,
-             "audio": audio[i] if audio else None, "start": None, "end": None,
-             "raw_label": "anger" if t is not None else "fear"} for i, t in enumerate(texts)]
-    labels = label_set("duet-4")
-    return Corpus("tiny", labels, make_table(rows, labels, "turn"), "none")
 
 
 def spliced(utterance: str, corpus=None, **options) -> tuple[str, str, dict]:
@@ -129,12 +116,7 @@ def test_text_inputs_refuse_what_they_cannot_do():
 
 @pytest.fixture
 def sounding(tmp_path) -> Corpus:
-    """Seven clips of 0.05 s to 1.4 s."""
-    random = np.random.default_rng(0)
-    paths = [tmp_path / f"{i}.wav" for i in range(7)]
-    for path, n in zip(paths, (800, 4_000, 16_000, 22_400, 16_000, 9_000, 3_000), strict=True):
-        sf.write(path, 0.1 * random.standard_normal(n), RATE, subtype="FLOAT")
-    return make(["a"] * 7, audio=paths)
+    return clips(tmp_path)
 
 
 def test_frames_and_waves_are_those_of_the_file(sounding):
@@ -194,74 +176,6 @@ def test_frames_of_duet_are_finite_voiced_in_part_and_of_one_scale():
     frames = torch.cat([inputs(u) for u in corpus.table["id"][:100]])
     assert frames.isfinite().all() and 0.3 < (frames[:, 81] > 0.45).float().mean() < 0.95
     assert frames.abs().max() < 15  # of one scale with the bands
-
-
-# frozen states
-
-def encoder(seed=0) -> FrameEncoder:
-    torch.manual_seed(seed)
-    return FrameEncoder(dim=16, heads=2, layers=1)
-
-
-@pytest.mark.parametrize("store", [MemoryStore, FeatureStore])
-@pytest.mark.parametrize("exact", [False, True])
-def test_frozen_states_are_what_the_encoder_says_of_each_alone(store, exact, sounding, tmp_path):
-    frozen, inputs = encoder().train(), SpeechInputs(sounding)
-    kept = store(tmp_path / "store") if store is FeatureStore else store()
-    states = FrozenStates(frozen, inputs, kept, batch_size=3, exact=exact)
-    ids = list(sounding.table["id"])
-    states.fill(ids)
-    assert frozen.training
-    frozen.eval()
-    for u in ids:
-        expected = frozen(Padded.of([inputs(u)])).values[0].detach()
-        torch.testing.assert_close(states(u), expected, atol=1e-5, rtol=0)
-        assert not states(u).requires_grad
-
-
-def test_exact_extraction_mends_an_encoder_that_reads_padding(sounding):
-    class Leaky(torch.nn.Module):
-        dim = 1
-
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(1))
-
-        def forward(self, x):
-            return Padded(self.scale * (x.values.sum(dim=(1, 2), keepdim=True) / x.values.shape[1]
-                                        ).expand(-1, x.values.shape[1], 1) * x.mask[..., None], x.mask)
-
-    inputs = SpeechInputs(sounding)
-    alone = {u: Leaky()(Padded.of([inputs(u)])).values[0] for u in sounding.table["id"]}
-    wrong = {exact: sum(not torch.allclose(FrozenStates(Leaky(), inputs, exact=exact).fill(alone)(u), alone[u])
-                        for u in alone) for exact in (False, True)}
-    assert wrong[True] == 0 < wrong[False]
-
-
-def test_frozen_states_of_text_keep_the_mark_of_the_current_words():
-    corpus = make(["so happy", "", "oh no", "so sad now"])
-    tokenizer = train_tokenizer(["so happy so sad oh no now"] * 2)
-    inputs, text = TextInputs(corpus, tokenizer), offline_text_encoder(len(tokenizer), dim=16, heads=2).eval()
-    states = FrozenStates(text, inputs).fill(corpus.table["id"])
-    for u in corpus.table["id"]:
-        ids, current = inputs(u)
-        got, marked = states(u)
-        assert marked is current
-        torch.testing.assert_close(got, text(Padded.of([ids])).values[0].detach(), atol=1e-5, rtol=0)
-    batch = collate(["d0", "d3"], states)
-    assert batch.text.values.shape == (2, len(inputs("d3")[0]), 16) and batch.current[0].sum() == 2
-
-
-def test_other_weights_inputs_or_folds_are_other_states(sounding, tmp_path):
-    store, inputs = FeatureStore(tmp_path / "store"), SpeechInputs(sounding)
-    for i, states in enumerate((
-            FrozenStates(encoder(), inputs, store, fold="1"), FrozenStates(encoder(1), inputs, store, fold="1"),
-            FrozenStates(encoder(), inputs, store, fold="2"),
-            FrozenStates(encoder(), SpeechInputs(sounding, max_seconds=0.5), store, fold="1"))):
-        states("d3")
-        assert len(list(store.folder.iterdir())) == i + 1
-    FrozenStates(encoder(), inputs, store, fold="1")("d3")
-    assert len(list(store.folder.iterdir())) == 4
 
 
 # batches

@@ -13,7 +13,8 @@ from mer_kit.training.config import TrainConfig
 from mer_kit.training.memory import GIB, memory_estimate, require_memory
 
 
-def test_memory_is_counted_by_hand():
+@pytest.mark.parametrize("part", ["speech", "spectrogram"])
+def test_memory_is_counted_by_hand(part):
     class Wide(nn.Module):
         """x (B, L, 4) -> linear(4, 8) -> relu -> sum: backward keeps x (part of the batch) and the relu's output."""
 
@@ -24,10 +25,10 @@ def test_memory_is_counted_by_hand():
 
         def forward(self, batch: Batch) -> ModelOutput:
             self.norm.running_mean += 1
-            hidden = self.linear(batch.speech.values).relu()
+            hidden = self.linear(getattr(batch, part).values).relu()
             return ModelOutput(hidden, hidden.sum())
 
-    model, batch = Wide().eval(), Batch(("a", "b"), torch.zeros(2), speech=Padded.of([torch.ones(6, 4)] * 2))
+    model, batch = Wide().eval(), Batch(("a", "b"), torch.zeros(2), **{part: Padded.of([torch.ones(6, 4)] * 2)})
     state = torch.get_rng_state()
     needs = {name: round(gib * GIB) for name, gib in memory_estimate(model, batch, TrainConfig()).items()}
     trained = 4 * (4 * 8 + 8 + 16)

@@ -16,6 +16,7 @@ SMALL: dict[str, dict] = {  # number of a notebook -> the parameters that make i
     "02": {"EPOCHS": 1, "CLUSTERS": 100},
     "03": {"EPOCHS": 1},
     "04": {"EPOCHS": 1},
+    "05": {"EPOCHS": 1},
 }
 
 every_notebook = pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,18 @@ from matplotlib.colors import to_hex
 
 from mer_kit import plots
 from mer_kit.labels import colour, label_set
-from mer_kit.plots.diagrams import KINDS, LEMER_ARROWS, LEMER_BOXES, Arrow, Box, diagram
+from mer_kit.plots.diagrams import (
+    APC_ARROWS,
+    APC_BOXES,
+    KINDS,
+    LEMER_ARROWS,
+    LEMER_BOXES,
+    LSGMER_ARROWS,
+    LSGMER_BOXES,
+    Arrow,
+    Box,
+    diagram,
+)
 
 LABELS = label_set("duet-4")
 TRUTH = {"text_cue": "joy", "cue_tokens": (2,), "voice_cue": "anger", "span_start": 0.2, "span_end": 0.5}
@@ -78,23 +90,34 @@ def test_two_attentions_and_their_difference_share_their_rows():
     assert [line.get_xdata()[0] for line in figure.axes[1].get_lines()] == [0.2, 0.5]
 
 
-def test_the_diagram_of_lemer_is_whole_and_nothing_lies_on_anything():
-    ax = plots.lemer_diagram()
+DIAGRAMS = {  # name -> function, boxes, arrows, equations that a reader looks for
+    "lemer": (plots.lemer_diagram, LEMER_BOXES, LEMER_ARROWS, {"(1)", "(7)", "(9)", "(10)"}),
+    "lsgmer": (plots.lsgmer_diagram, LSGMER_BOXES, LSGMER_ARROWS, {f"({n})" for n in range(1, 20)} - {"(19)"}),
+    "apc": (plots.apc_diagram, APC_BOXES, APC_ARROWS, {f"({n})" for n in range(11, 20)}),
+}
+every_diagram = pytest.mark.parametrize(("draw", "boxes", "arrows", "equations"), DIAGRAMS.values(), ids=DIAGRAMS)
+
+
+@every_diagram
+def test_a_diagram_is_whole_and_nothing_lies_on_anything(draw, boxes, arrows, equations):
+    ax = draw()
     said = {text.get_text() for text in ax.texts}
-    assert {box.text for box in LEMER_BOXES.values()} <= said and {"(1)", "(7)", "(9)", "(10)"} <= said
-    for a, b in combinations(LEMER_BOXES.values(), 2):
+    numbers = {f"({n})" for text in said for n in re.findall(r"\((\d.*?)\)", text) for n in n.split(", ")}
+    assert {box.text for box in boxes.values()} <= said and equations <= numbers
+    for a, b in combinations(boxes.values(), 2):
         assert abs(a.x - b.x) >= (a.width + b.width) / 2 or abs(a.y - b.y) >= (a.height + b.height) / 2, (a, b)
-    assert {name for arrow in LEMER_ARROWS for name in (arrow.start, arrow.end)} == set(LEMER_BOXES)
-    assert len(ax.patches) == len(LEMER_BOXES) + len(LEMER_ARROWS)
-    assert {box.kind for box in LEMER_BOXES.values()} == set(KINDS)
+    assert {name for arrow in arrows for name in (arrow.start, arrow.end)} == set(boxes)
+    assert len(ax.patches) == len(boxes) + len(arrows)
+    assert {box.kind for box in boxes.values()} == set(KINDS)
     ax.figure.canvas.draw()  # its formulas are read when drawn
 
 
-def test_text_stays_within_its_box():
-    ax = plots.lemer_diagram()
+@every_diagram
+def test_text_stays_within_its_box(draw, boxes, arrows, equations):
+    ax = draw()
     ax.figure.canvas.draw()
     written = {text.get_text(): text for text in ax.texts}
-    for box in LEMER_BOXES.values():
+    for box in boxes.values():
         for line in filter(None, (box.text, box.note)):
             left, right = ax.transData.inverted().transform(written[line].get_window_extent())[:, 0]
             assert right - left < box.width, line

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mer_kit.corpora import load_corpus, make_table
 from mer_kit.corpora.corpus import Corpus
-from mer_kit.corpora.protocols import PARTS, Fold, Protocol, make_protocol, usual_scheme
+from mer_kit.corpora.protocols import PARTS, Fold, Protocol, is_under, make_protocol, usual_scheme
 from mer_kit.errors import BadInput
 from mer_kit.labels import LabelSet
 
@@ -251,3 +251,22 @@ def test_each_corpus_is_usually_scored_with_speakers_left_out_or_by_its_split():
     assert usual_scheme(replace(duet, table=duet.table.assign(split="train"))) == "official"
     half = duet.table.assign(split=["train"] * 900 + [None] * (len(duet) - 900))
     assert usual_scheme(replace(duet, table=half)) == "session-out"
+
+
+@pytest.mark.parametrize(("title", "scheme", "corpus", "is_it"), [
+    ("duet-4/session-out", "", "duet", True), ("duet-4/session-out", "session-out", "duet", True),
+    ("duet-4/session-out/as-published", "", "duet", False), ("duet-4/speaker-out-5", "", "duet", False),
+    ("duet-4/session-out/as-published", "session-out", "duet", False), ("meld-7/official", "", "meld", True),
+    ("meld-7/official/as-published", "official/as-published", "meld", True), ("nemo-4/speaker-out-5", "", "nemo", True),
+    ("my (own)-2/random-5 (teaching only: why)", "random-5", "my (own)", True)])
+def test_a_title_stands_for_its_scheme_or_for_the_usual_one(title, scheme, corpus, is_it):
+    assert is_under(title, scheme, corpus) == is_it
+
+
+def test_every_title_stands_for_the_scheme_that_made_it(shared):
+    for corpus, schemes in ((load_corpus("duet"), ("session-out", "random-5", "session-out/dev=test")),
+                            (load_corpus("meld", shared / "data/meld"), ("official", "official/as-published"))):
+        for scheme in schemes:
+            title = make_protocol(corpus, scheme).title
+            assert is_under(title, scheme, corpus.name)
+            assert is_under(title, "", corpus.name) == (scheme == usual_scheme(corpus))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
-from mer_kit.errors import BadInput
-from mer_kit.evaluation.separation import class_ratio, separation_table, silhouettes
+from mer_kit.errors import BadInput, Missing
+from mer_kit.evaluation.separation import class_ratio, projection, separation_table, silhouettes
 
 LABELS = ["sad", "sad", "happy", "happy", "angry", "sad"]
 
@@ -53,3 +55,35 @@ def test_classes_apart_beat_classes_mixed():
 def test_one_class_or_all_alone_is_refused(features, labels):
     with pytest.raises(BadInput, match="at least 2 classes, not each its own"):
         silhouettes(features, labels)
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    """Three classes of 20, far apart, and their labels."""
+    features = np.repeat(np.eye(8)[:3], 20, axis=0) + 0.05 * np.random.default_rng(2).normal(size=(60, 8))
+    return features, np.repeat(["a", "b", "c"], 20)
+
+
+@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+def test_a_projection_keeps_neighbours_and_repeats_itself(clouds, method):
+    features, labels = clouds
+    points = projection(features, method, seed=1)
+    assert points.shape == (60, 2)
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(60)
+    assert (labels[distance.argmin(axis=1)] == labels).all()
+    longer = features * 2.0 ** np.arange(-30, 30)[:, None]  # cosines do not see lengths
+    np.testing.assert_array_equal(points, projection(longer, method, seed=1))
+
+
+def test_few_utterances_can_be_projected_and_fewer_not(features):
+    assert np.isfinite(projection(features)).all()
+    with pytest.raises(BadInput, match=r"got features \(3, 4\); expected \(n, d\) of at least 4"):
+        projection(features[:3])
+    with pytest.raises(BadInput, match=r"unknown projection 'tsn'.*did you mean 'tsne'"):
+        projection(features, "tsn")
+
+
+def test_a_missing_umap_is_named(features, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(Missing, match=r"install it \(pip install umap-learn\), or take 'tsne'"):
+        projection(features, "umap")

@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from mer_kit.cli import app
+from mer_kit.errors import BadInput
 from mer_kit.evaluation.metrics import scores
 from mer_kit.evaluation.published import published
 from mer_kit.training import lsgmer_studies
@@ -30,7 +33,7 @@ def keep(experiment: Experiment, results, p: np.ndarray) -> None:
                          "predicted": np.array(CLASSES)[p.argmax(axis=1)],
                          "dialogue": [f"d{i // 4}" for i in range(len(p))]})
     said = said.join(pd.DataFrame(p, columns=[f"p_{c}" for c in CLASSES]))
-    config = _said(experiment) | {"corpus_hash": "0", "protocol": "duet-3/session-out"}
+    config = _said(experiment) | {"corpus_hash": "0", "protocol": f"duet-3/{experiment.protocol or 'session-out'}"}
     record(run_once(results / "ledger", config, lambda _: Outcome(said)), results / "kept")
 
 
@@ -74,6 +77,42 @@ def test_runs_of_another_system_stay_out(results, tmp_path):
     without = study_table(Study("", {"c": Experiment("lemer"), "a": A}, reference="c"), results)
     assert set(without["system"]) == {"a"} and without["change"].isna().all()
     assert not len(study_table(PAIR, tmp_path / "nowhere"))
+
+
+def test_runs_under_different_protocols_never_stand_in_one_table(results, tmp_path):
+    """The config of both is the same but for the protocol's full name, and for what as-published selects by."""
+    before, published = study_table(PAIR, results), "session-out/as-published"
+    drawn = 0.7 * np.eye(3)[np.arange(24) % 3] + 0.1
+    for protocol in (published, "session-out/dev=test"):
+        for experiment in (A, B):
+            keep(replace(experiment, protocol=protocol), tmp_path, drawn)
+    pd.testing.assert_frame_equal(study_table(PAIR, results), before)
+    pd.testing.assert_frame_equal(study_table(PAIR.on(protocol="session-out"), results), before)
+    under = study_table(PAIR.on(protocol=published), results)
+    assert set(under["run"]) == {f"duet-3/{published}, 1 runs"} and (under["mean"] == 1).all()
+    assert not len(study_table(PAIR.on(protocol="speaker-out-5"), results))
+
+
+def test_a_manifest_recorded_under_both_usual_protocols_must_say_which(tmp_path):
+    own = replace(A, corpus="own.tsv")
+    for protocol in ("official", "speaker-out-5"):
+        keep(replace(own, protocol=protocol), tmp_path, np.eye(3)[np.arange(24) % 3])
+    with pytest.raises(BadInput, match=r"made with different protocol: .*official.*; say which with protocol="):
+        predictions(own, tmp_path / "kept")
+    assert len(predictions(replace(own, protocol="official"), tmp_path / "kept")) == 24
+
+
+def test_the_command_shows_a_study_under_the_protocol_asked_for(results, tmp_path, monkeypatch):
+    monkeypatch.setattr("mer_kit.training.lemer_studies.STUDIES", {"pair": PAIR})
+    words = ["study", "pair", "--results", str(results)]
+    assert "duet-3/session-out, 2 runs" in CliRunner().invoke(app, words).stdout
+    words += ["--protocol", "speaker-out-3"]
+    assert "nothing of pair on duet under speaker-out-3 is recorded" in CliRunner().invoke(app, words).stderr
+    asked = []
+    monkeypatch.setattr("mer_kit.training.studies.run", lambda e, *_, **__: asked.append(e))
+    monkeypatch.setattr("mer_kit.training.runs.record", lambda *_: None)
+    CliRunner().invoke(app, [*words, "--record"])
+    assert {e.protocol for e in asked} == {"speaker-out-3"} and {e.fold for e in asked} == {0, 1, 2}
 
 
 def test_a_study_runs_each_experiment_once_on_each_fold(monkeypatch):

@@ -31,6 +31,7 @@ SCHEMES = ("session-out", "session-out/shared-speakers", "speaker-out-5", "offic
 _GRAMMAR = re.compile(r"(?:(?P<folds>speaker-out|random)-(?P<k>[2-9]|[1-9]\d+)|"
                       r"(?P<whole>session-out(?:/shared-speakers)?|official))(?P<dev>/as-published|/dev=test)?")
 _SELECTION = MappingProxyType({"": "dev", "/as-published": "last epoch", "/dev=test": "test"})
+_USUAL = MappingProxyType({"duet": "session-out", "iemocap": "session-out"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,17 @@ def usual_scheme(corpus: Corpus) -> str:
     """The scheme under which a corpus is usually scored: its official split, or what leaves whole speakers out."""
     if "split" in corpus.targets and corpus.targets["split"].notna().all():
         return "official"
-    return "session-out" if corpus.name in ("duet", "iemocap") else "speaker-out-5"
+    return _USUAL.get(corpus.name, "speaker-out-5")
+
+
+def is_under(title: str, scheme: str, corpus: str) -> bool:
+    """Does a protocol's title stand for this scheme; an empty one: for one that is usual for the corpus of this name?
+
+    >>> is_under("duet-4/session-out/as-published", "", "duet")
+    False
+    """
+    said = title.partition("/")[2].partition(" (")[0]
+    return said in ((scheme,) if scheme else ("official", _USUAL.get(corpus, "speaker-out-5")))
 
 
 def make_protocol(corpus: Corpus, scheme: str = "session-out", seed: int = 0) -> Protocol:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -132,10 +132,15 @@ class HubEncoder(nn.Module):
 
 
 @contextmanager
-def in_eval_mode(module: nn.Module) -> Iterator[nn.Module]:
-    """The module in eval mode; afterwards as it was."""
-    training = module.training
+def in_mode(module: nn.Module, training: bool) -> Iterator[nn.Module]:
+    """The module in training or eval mode; afterwards as it was."""
+    before = module.training
     try:
-        yield module.eval()
+        yield module.train(training)
     finally:
-        module.train(training)
+        module.train(before)
+
+
+def in_eval_mode(module: nn.Module) -> AbstractContextManager[nn.Module]:
+    """The module in eval mode; afterwards as it was."""
+    return in_mode(module, training=False)

@@ -81,7 +81,7 @@ def imagenet_alexnet(bands: int = BANDS, frozen: bool = True) -> SpectrogramEnco
         network = alexnet(weights=AlexNet_Weights.IMAGENET1K_V1)
     except OSError as why:
         raise Missing(f"AlexNet's ImageNet weights cannot be loaded ({why}); copy {AlexNet_Weights.IMAGENET1K_V1.url} "
-                      "into torch's hub cache, or take small_alexnet, which downloads nothing") from None
+                      "into torch's hub cache, or take spectrogram='small', which downloads nothing") from None
     return SpectrogramEncoder(network.features, bands, frozen)
 
 

@@ -1,4 +1,4 @@
-"""Are classes apart in a space of features? Measured, since a picture of it depends on how it was drawn."""
+"""Are classes apart in a space of features? Measured, since a picture of it depends on how it was drawn; and drawn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_samples
+from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
-from mer_kit.errors import BadInput
+from mer_kit.errors import BadInput, Missing, unknown
 from mer_kit.evaluation.statistics import cluster_interval
+
+PROJECTIONS = ("tsne", "umap")
 
 
 def silhouettes(features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -42,3 +47,27 @@ def separation_table(systems: dict[str, np.ndarray], labels: Sequence[str], clus
         rows[name] = (*cluster_interval(values, clusters), class_ratio(systems[name], labels), *ahead)
     return pd.DataFrame.from_dict(rows, orient="index", columns=[
         "silhouette", "low", "high", "ratio", "ahead", "ahead_low", "ahead_high"])
+
+
+def projection(features: np.ndarray, method: str = "tsne", seed: int = 0) -> np.ndarray:
+    """(n, 2): features (n, d) on a plane, neighbours by cosine kept near; nothing else in the picture can be relied on.
+
+    method: "tsne", which starts from the two principal components, or "umap", which the package umap-learn has; another
+    seed gives another picture of it.
+    """
+    features = np.asarray(features, dtype=float)
+    if method not in PROJECTIONS:
+        raise unknown("projection", method, PROJECTIONS)
+    if features.ndim != 2 or len(features) < 4:
+        raise BadInput(f"got features {features.shape}; expected (n, d) of at least 4 utterances")
+    directions = normalize(features)
+    if method == "tsne":
+        nearest = min(30.0, (len(features) - 1) / 3)
+        with threadpool_limits(1):  # how sums are split among threads would change the picture
+            return TSNE(perplexity=nearest, init="pca", random_state=seed).fit_transform(directions)
+    try:
+        from umap import UMAP  # here: seconds to import
+    except ImportError:
+        raise Missing("umap-learn is not installed; install it (pip install umap-learn), or take 'tsne'") from None
+    nearest = min(15, len(features) - 1)
+    return UMAP(n_neighbors=nearest, random_state=seed, n_jobs=1).fit_transform(directions)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from mer_kit.batch import Batch, Padded
 from mer_kit.corpora.corpus import Corpus, Utterance
 from mer_kit.encoders import acoustics
-from mer_kit.encoders.hub import in_eval_mode
+from mer_kit.encoders.hub import in_mode
 from mer_kit.errors import BadInput, pick, unknown
 from mer_kit.features.batching import length_buckets
 from mer_kit.features.store import MemoryStore, weights_hash
@@ -140,51 +140,80 @@ class SpeechInputs:
 class FrozenStates:
     """Utterance id -> what a frozen encoder makes of `inputs`, in the form of `inputs`, computed once.
 
-    For text (states (tokens, dim), current words), for speech states (frames, dim). The store's name for them holds the
-    input's tensor, the encoder's weights, and `key_parts` (such as the fold on which an offline encoder was trained).
+    For text (states (tokens, dim), current words), for sound states (frames, dim). The store's name for them holds the
+    input's tensor, the encoder's weights, and `key_parts` (such as the fold on which an offline encoder was trained);
+    it is asked once for each, then they stay in memory.
     exact: encode equal lengths together, without any padding, for an encoder whose `padding_deviation` is not rounding.
+    view: the encoder as it trains, with its dropout and augmentation, drawn by this number; None: as it is scored.
     """
 
-    def __init__(self, encoder: nn.Module, inputs: TextInputs | SpeechInputs, store: MemoryStore | None = None, *,
-                 batch_size: int = 16, exact: bool = False, **key_parts: object) -> None:
+    def __init__(self, encoder: nn.Module, inputs: Callable[[str], Tensor | Tokens], store: MemoryStore | None = None,
+                 *, batch_size: int = 16, exact: bool = False, view: int | None = None, **key_parts: object) -> None:
         self.encoder, self.inputs, self.store = encoder, inputs, MemoryStore() if store is None else store
-        self.batch_size, self.exact = batch_size, exact
+        self.batch_size, self.exact, self.view = batch_size, exact, view
+        if view is not None:
+            key_parts["view"] = view
         self._parts = {**key_parts, "weights": weights_hash(encoder)}
-        self._keys: dict[str, str] = {}
+        self._states: dict[str, Tensor] = {}
 
     def __call__(self, utterance: str) -> Tensor | Tokens:
-        key = self._key(utterance)
-        if (kept := self.store.get(key)) is None:
-            kept = self.fill([utterance]).store.get(key)
-        given = self.inputs(utterance)
-        return (kept["states"], given[1]) if isinstance(given, tuple) else kept["states"]
+        if not self._read(utterance):
+            self.fill([utterance], progress=False)
+        states, given = self._states[utterance], self.inputs(utterance)
+        return (states, given[1]) if isinstance(given, tuple) else states
 
     def fill(self, utterances: Iterable[str], progress: bool = True) -> FrozenStates:
-        """Compute all that are lacking now, in batches of like length, under a progress bar unless not wanted."""
-        lacking = [u for u in dict.fromkeys(utterances) if self.store.get(self._key(u)) is None]
+        """Compute all that are lacking now, in batches of like length, under a progress bar unless not wanted.
+
+        A view is computed whole: what is drawn for an utterance depends on those beside it.
+        """
+        utterances = list(dict.fromkeys(utterances))
+        lacking = [u for u in utterances if not self._read(u)]
+        if lacking and self.view is not None:
+            lacking = utterances
         lengths = [len(self._tensor(u)) for u in lacking]
         batches = length_buckets(lengths, self.batch_size)
         if self.exact:
             batches = [list(equal) for batch in batches for _, equal in groupby(batch, key=lengths.__getitem__)]
-        with torch.no_grad(), in_eval_mode(self.encoder):
+        with torch.no_grad(), torch.random.fork_rng(), in_mode(self.encoder, training=self.view is not None):
+            torch.manual_seed(self.view or 0)
             for batch in tqdm(batches, "frozen states", unit="batch", delay=2, leave=False, disable=not progress):
                 self._encode([lacking[i] for i in batch])
         return self
 
+    def _read(self, utterance: str) -> bool:
+        """Are an utterance's states there, from now on in memory?"""
+        if utterance not in self._states and (kept := self.store.get(self._key(utterance))):
+            self._states[utterance] = kept["states"]
+        return utterance in self._states
+
     def _encode(self, utterances: Sequence[str]) -> None:
         device = next(self.encoder.parameters()).device
         states = self.encoder(Padded.of([self._tensor(u) for u in utterances]).to(device)).to("cpu")
-        for utterance, values, length in zip(utterances, states.values, states.lengths.tolist(), strict=True):
-            self.store.put(self._key(utterance), {"states": values[:length].clone()})
+        for utterance, values, mask in zip(utterances, states.values, states.mask, strict=True):
+            self._states[utterance] = values[mask]
+            self.store.put(self._key(utterance), {"states": self._states[utterance]})
 
     def _tensor(self, utterance: str) -> Tensor:
         given = self.inputs(utterance)
         return given[0] if isinstance(given, tuple) else given
 
     def _key(self, utterance: str) -> str:
-        if utterance not in self._keys:
-            self._keys[utterance] = self.store.key(**self._parts, input=self._tensor(utterance))
-        return self._keys[utterance]
+        return self.store.key(**self._parts, input=self._tensor(utterance))
+
+
+class Views:
+    """Utterance id -> one of several states of it, drawn anew each time.
+
+    A frozen encoder is surer of the utterances on which it was trained than of others. What is trained on its states
+    sees how far to trust it by views with dropout and augmentation, each computed once.
+    """
+
+    def __init__(self, *states: FrozenStates) -> None:
+        self.states = states
+
+    def __call__(self, utterance: str) -> Tensor | Tokens:
+        return self.states[torch.randint(len(self.states), ()).item()](utterance)
 
 
 class Passed(nn.Module):

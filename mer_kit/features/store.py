@@ -1,7 +1,9 @@
 """Computed features, kept under a hash of all that they depend on: in memory, or as files that survive kills.
 
-A file of the store is written to a temporary name, flushed to the disk and then renamed: other processes see all of it
-or nothing. Its header holds a checksum over the whole file, so a flipped byte is noticed; nothing is ever unpickled.
+A file of the store is written to a temporary name and then renamed: other processes see all of it or nothing. Its
+header holds a checksum over the whole file, so a flipped byte is noticed, and so is what a power cut may leave of files
+that had not reached the disk: they are computed again, which costs less than waiting for the disk at every one. Nothing
+is ever unpickled.
 """
 
 from __future__ import annotations
@@ -117,8 +119,6 @@ class FeatureStore(MemoryStore):
         try:
             with open(temporary, "wb") as file:
                 file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)

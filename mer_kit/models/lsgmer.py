@@ -36,6 +36,7 @@ from mer_kit.models import encode
 ORIGINALS = ("mean", "label attention")
 GATES = ("utterance", "label", "flat")
 APC_MEANS = ("batch", "literal")
+WITHOUT = MappingProxyType({"MA": {"ma_rate": 0.0}, "JOO": {"joo": False}, "LSMA": {"lsma": False}})  # of Table III
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class LSGMERConfig:
     is not that of H_a2: its mean, the same for each label, or its mean under the label's attention. gate: one pair of
     weights an utterance, over label-averaged vectors, or one a label; "flat" hands the MLP all C x d numbers.
     apc_mean: (16) is a mean over the batch, or "literal", which divides by the number of classes once more.
-    modality_dropout: how often, in training, an utterance comes without one of its modalities.
+    modality_dropout: how often, in training, an utterance comes without one of its modalities. views: how many draws of
+    frozen offline encoders' own dropout and augmentation an utterance is trained on; 0: on what is scored.
     """
 
     dim: int = 128  # d
@@ -62,6 +64,7 @@ class LSGMERConfig:
     apc_mean: str = "batch"
     modality_dropout: float = 0.0
     dropout: float = 0.1
+    views: int = 0
 
     def __post_init__(self) -> None:
         for kind, valid in (("original", ORIGINALS), ("gate", GATES), ("apc_mean", APC_MEANS)):
@@ -77,7 +80,7 @@ class LSGMERConfig:
 PRESETS = MappingProxyType({
     "paper": LSGMERConfig(dim=768, heads=8),  # width and heads are not stated; 768 is RoBERTa's
     "paper-meld": LSGMERConfig(dim=768, heads=8, beta=0.1),
-    "offline": LSGMERConfig(dropout=0.3),
+    "offline": LSGMERConfig(dropout=0.3, views=8),
 })
 
 

@@ -1,4 +1,4 @@
-"""Models as drawn diagrams: boxes and arrows, and the Figure 2 of LE-MER and of LSGMER made of them."""
+"""Models as drawn diagrams: boxes and arrows; Figure 2 of LE-MER, Figures 2 and 3 of LSGMER made of them."""
 
 from __future__ import annotations
 
@@ -168,3 +168,28 @@ LSGMER_ARROWS = (
 def lsgmer_diagram(*, title: str = "LSGMER", ax: Axes | None = None) -> Axes:
     """The paper's Figure 2: each modality asks the other, labels ask both, a gate weighs what they drew."""
     return diagram(LSGMER_BOXES, LSGMER_ARROWS, width=19.0, height=7.5, title=title, ax=ax)
+
+
+APC_BOXES = MappingProxyType({
+    "fused": Box(1.2, 2.2, "$H_{fused}$", "of one utterance", "states", 1.9, equation="(11)"),
+    "L": Box(1.2, 0.7, "$L$", "a row a class", "label embeddings", 1.9),
+    "mlp": Box(3.8, 3.7, "MLP", "logits of $C$", "layers with weights", equation="(12)"),
+    "cosines": Box(3.8, 0.7, "cosines", "$\\cos(H_{fused},\\,L_j)$", "attention", 1.9, equation="(14)"),
+    "p": Box(6.2, 3.7, "$p$", "softmax", "states", equation="(13)"),
+    "q": Box(6.2, 0.7, "$q$", "softmax", "states", equation="(15)"),
+    "y": Box(8.5, 5.0, "class", "the true one", "input", 1.7),
+    "L_ce": Box(8.5, 3.7, "$L_{ce}$", "cross-entropy", "loss", 1.7, equation="(18)"),
+    "L_apc": Box(8.5, 2.2, "$L_{apc}$", "divergence of $p$, $q$", "loss", 1.9, equation="(16, 17)"),
+    "total": Box(11.2, 2.95, "$L(\\theta)$", "$\\alpha\\,L_{ce} + \\beta\\,L_{apc}$", "loss", 1.9, equation="(19)"),
+})
+
+APC_ARROWS = (
+    Arrow("fused", "mlp"), Arrow("fused", "cosines"), Arrow("L", "cosines"), Arrow("mlp", "p"), Arrow("cosines", "q"),
+    Arrow("p", "L_ce"), Arrow("y", "L_ce"), Arrow("p", "L_apc", dashed=True), Arrow("q", "L_apc", dashed=True),
+    Arrow("L_ce", "total"), Arrow("L_apc", "total"),
+)
+
+
+def apc_diagram(*, title: str = "Attribution-prediction consistency", ax: Axes | None = None) -> Axes:
+    """LSGMER's Figure 3: two answers from the fused features, by classifier and by labels, held together."""
+    return diagram(APC_BOXES, APC_ARROWS, width=12.4, height=5.6, title=title, ax=ax)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def gates(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Ax
 
     table: columns system, damage, mean, low, high; damages in the order in which they come.
     """
-    ax = axes(ax, 7.5, 3.8)
+    ax = axes(ax, 9, 4)
     order = list(dict.fromkeys(table["damage"]))
     systems = list(dict.fromkeys(table["system"]))
     for i, (system, tint) in enumerate(zip(systems, ("#0B6E8F", "#B2452B", INK), strict=False)):
@@ -42,8 +43,8 @@ def gates(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Ax
         reach = np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
         ax.errorbar(place, rows["mean"], reach, marker="o", linestyle="none", capsize=3, color=tint, label=system)
     ax.axhline(0.5, color=INK, linewidth=1, linestyle="--")
-    ax.set(xticks=range(len(order)), xticklabels=order, ylim=(0, 1), ylabel="weight of the audio, 95 % interval",
-           title=title)
+    ax.set(xticks=range(len(order)), xticklabels=[fill(name, 9) for name in order], ylim=(0, 1.02), title=title,
+           ylabel="weight of the audio, 95 % interval")
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
     legend_below(ax)
     return ax

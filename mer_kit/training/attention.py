@@ -41,8 +41,8 @@ def attention_samples(model: nn.Module, batches: Iterable[Batch], words: Callabl
 
     Attention between two sequences ("token_frame/<id>" (tokens, frames), "guided/<id>") is kept of the first `maps`
     utterances alone. words: `TextInputs.words`; with it "words/<id>" (tokens,) says which word of `text.split()` each
-    token belongs to, -1 for marks and history. "frame_rate" (frames a second) is there where frames are attended to.
-    A model without any attention gives nothing.
+    token belongs to, -1 for marks and history. "frame_rate" (frames a second) is there where frames are attended to,
+    "features/<id>" (d,) where the model says what its classifier sees.
     """
     device, samples, seen = next(model.parameters()).device, {}, 0
     with in_eval_mode(model):
@@ -60,8 +60,8 @@ def attention_samples(model: nn.Module, batches: Iterable[Batch], words: Callabl
 
 
 def _unpadded(output: ModelOutput, row: int, with_maps: bool) -> dict[str, Tensor]:
-    """The attention of one utterance of a batch, every axis cut to what is real."""
-    kept = {}
+    """The attention of one utterance of a batch, every axis cut to what is real, and its features."""
+    kept = {} if output.features is None else {"features": output.features[row].float().cpu()}
     for name, values in output.attention.items():
         masks, real = [output.masks[axis][row] for axis in pick("attention", name, AXES)], values[row]
         if len(masks) < 2 or with_maps:

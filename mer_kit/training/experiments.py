@@ -16,25 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from mer_kit.corpora import MANIFESTS, load_corpus
-from mer_kit.corpora.protocols import Fold
+from mer_kit.corpora.protocols import is_under
 from mer_kit.errors import BadInput, unknown
 from mer_kit.features.batching import Batches
-from mer_kit.features.inputs import FrozenStates, Passed
-from mer_kit.guidance.keywords import keywords
-from mer_kit.guidance.label_embeddings import GuidanceConfig, controlled, semantic_embeddings, tonal_embeddings
-from mer_kit.models.lemer import LEMER, PARTS, LEMERConfig, UnimodalConfig, UnimodalModel
-from mer_kit.models.lsgmer import LSGMER, LSGMERConfig
+from mer_kit.guidance.label_embeddings import GuidanceConfig
+from mer_kit.models.lemer import LEMERConfig
+from mer_kit.models.lsgmer import LSGMERConfig
 from mer_kit.training.attention import attention_samples, grounding
+from mer_kit.training.building import Frozen, build, frozen_states
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.fit import Fitted, find_device, fit, seed_all
-from mer_kit.training.presets import FROZEN, MODELS, preset_of, training_of
+from mer_kit.training.presets import FROZEN, MODELS, SETTINGS_OF, preset_of, training_of
 from mer_kit.training.runs import Outcome, Run, config_hash, recorded, run_once
-from mer_kit.training.stage import Encoders, Stage, speech_states
+from mer_kit.training.stage import Encoders, Stage
 
+STATES = "features"  # the folder in a ledger that keeps what frozen encoders say of utterances
 OWN = frozenset(f.name for f in fields(TrainConfig)) - {"epochs", "seed", "selection"}  # what `changes` may hold
 
 
@@ -42,7 +41,8 @@ OWN = frozenset(f.name for f in fields(TrainConfig)) - {"epochs", "seed", "selec
 class Experiment:
     """One model on one fold with one seed; all but `data_dir` and `on_error` names the run.
 
-    preset: of PRESETS; gives `lemer`, `lsgmer` and `encoders` where they are None, and the training's config.
+    preset: of PRESETS; gives `lemer`, `lsgmer` and `encoders` where they are None, and the training's config, once: of
+    an experiment with another preset or corpus made by `replace` they stay.
     labels: unimodal models with label guidance (A3-A5, B3-B5), weighed by `lemer.mu`; "lemer" always has it. epochs: of
     every training, the starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model
     alone (starting runs keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
@@ -70,7 +70,9 @@ class Experiment:
             raise unknown("model", self.model, MODELS)
         if strangers := [name for name in self.changes if name not in OWN]:
             raise unknown("training setting", strangers[0], sorted(OWN))
-        preset = preset_of(self.preset, self.model)
+        if self.labels and SETTINGS_OF[self.model] != "lemer":
+            raise BadInput(f"got labels=True for the model {self.model!r}; it is LE-MER's guidance of text and speech")
+        preset = preset_of(self.preset, self.model, self.corpus)
         for name in ("lemer", "lsgmer", "encoders"):
             object.__setattr__(self, name, getattr(self, name) or getattr(preset, name))
 
@@ -87,6 +89,18 @@ class Experiment:
         return (*modalities, "text") if from_words else modalities
 
     @property
+    def branches(self) -> tuple[str, ...]:
+        """All encoders of its making: those of `built_from`, and LSGMER's of the spectrogram."""
+        return (*self.built_from, *["spectrogram"] * (self.model == "lsgmer"))
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The encoders that are not trained along: what they say of each utterance is computed once."""
+        if self.model not in FROZEN:
+            return ()
+        return tuple(b for b in self.branches if b != "spectrogram" or self.encoders.spectrogram == "imagenet")
+
+    @property
     def starts_from(self) -> dict[str, Experiment]:
         """The runs whose encoders this one starts from, by modality: with labels or fusion, one an offline encoder."""
         plain = {"labels": False, "lemer": LEMERConfig(dropout=self.lemer.dropout), "guidance": GuidanceConfig(),
@@ -97,10 +111,11 @@ class Experiment:
 
     @property
     def train(self) -> TrainConfig:
-        """How the model is trained."""
+        """How the model is trained; as published, without a dev set, to the last epoch."""
         usual = training_of(self.preset, self.model, self.encoders)
-        rates = {**usual.rates, **self.changes.get("rates", {})}
-        return replace(usual, **{**self.changes, "rates": rates}, epochs=self.epochs or usual.epochs, seed=self.seed)
+        selection = "last epoch" if self.protocol.endswith("/as-published") else usual.selection
+        changes = {**self.changes, "rates": {**usual.rates, **self.changes.get("rates", {})}}
+        return replace(usual, **changes, epochs=self.epochs or usual.epochs, seed=self.seed, selection=selection)
 
 
 def run(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Run:
@@ -114,14 +129,15 @@ def run(experiment: Experiment, ledger: Path | str, progress: bool = True, devic
     def compute(scratch: Path) -> Outcome:
         stage.read(experiment.built_from, progress)
         starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()}
-        return _train(experiment, stage, starts, scratch, progress, device)
+        frozen = frozen_states(experiment, stage, starts, Path(ledger) / STATES, find_device(device), progress)
+        return _train(experiment, stage, starts, frozen, scratch, progress, device)
 
     return run_once(ledger, _config(experiment, stage), compute)
 
 
 def _config(experiment: Experiment, stage: Stage) -> dict:
     """The config that names a run: what was said, of which corpus and weights, and which runs it starts from."""
-    weights = {f"{m}_weights": stage.weights(m) for m in experiment.built_from if experiment.encoders.pretrained(m)}
+    weights = {f"{m}_weights": stage.weights(m) for m in experiment.branches if experiment.encoders.pretrained(m)}
     starts = {m: config_hash(_config(start, stage)) for m, start in experiment.starts_from.items()}
     return _said(experiment) | weights | {
         "corpus_hash": stage.corpus.hash, "protocol": stage.protocol.title,
@@ -129,29 +145,34 @@ def _config(experiment: Experiment, stage: Stage) -> dict:
 
 
 def over_folds(experiment: Experiment, results: Path | str) -> list[Run]:
-    """The recorded runs of this very system: whatever fold and seed, but nothing else than the experiment says."""
-    wanted = _system(_said(experiment))
-    found = [r for r in recorded(results) if _system({name: r.config.get(name) for name in wanted}) == wanted]
-    for name in ("text_weights", "speech_weights"):
+    """The recorded runs of this very system: whatever fold and seed, but nothing else than the experiment says.
+
+    An experiment that names no protocol finds the runs under the corpus's usual one.
+    """
+    said = _said(experiment)
+    wanted = _system(said)
+    found = [r for r in recorded(results) if _system({name: r.config.get(name) for name in wanted}) == wanted
+             and is_under(r.config["protocol"], experiment.protocol, said["corpus"])]
+    for name in ("protocol", "text_weights", "speech_weights", "spectrogram_weights"):
         if len(of := {r.config.get(name) for r in found}) > 1:
-            raise BadInput(f"the recorded runs of this system were made with different {name}: {', '.join(of)}; keep "
-                           f"those of one of them in {results}")
+            mend = "say which with protocol=" if name == "protocol" else f"keep those of one of them in {results}"
+            raise BadInput(f"the recorded runs of this system were made with different {name}: {', '.join(of)}; {mend}")
     return found
 
 
 def _said(experiment: Experiment) -> dict:
     """What of an experiment decides its result, without a path of this machine."""
-    model = "lsgmer" if experiment.model == "lsgmer" else "lemer"
-    told = ("model", "classes", "protocol", "fold", "seed", "labels", model, *["guidance"] * experiment.guided)
+    own = SETTINGS_OF[experiment.model]
+    told = ("model", "classes", "protocol", "fold", "seed", "labels", own, *["guidance"] * experiment.guided)
     said = {name: value for name, value in asdict(experiment).items() if name in told}
     corpus = Path(experiment.corpus)
     return said | {"corpus": corpus.stem if corpus.suffix.lower() in MANIFESTS else experiment.corpus,
-                   "encoders": {m: experiment.encoders.said(m) for m in experiment.built_from},
+                   "encoders": {m: experiment.encoders.said(m) for m in experiment.branches},
                    "train": asdict(experiment.train)}
 
 
 def _system(said: dict) -> dict:
-    """The same as JSON keeps it, without fold, seeds and the protocol's full name."""
+    """The same as JSON keeps it, without fold, seeds and the protocol, which runs say by its full name."""
     return json.loads(json.dumps(said), object_pairs_hook=lambda pairs: {
         name: value for name, value in pairs if name not in ("fold", "seed", "protocol")})
 
@@ -168,16 +189,14 @@ def _stage(corpus: str, data_dir: str | None, classes: int | None, scheme: str, 
     return Stage(load_corpus(corpus, data_dir, classes, on_error), scheme, encoders)
 
 
-def _train(experiment: Experiment, stage: Stage, starts: dict[str, Run], scratch: Path, progress: bool,
-           device: str) -> Outcome:
-    fold, modalities = stage.protocol.folds[experiment.fold], MODELS[experiment.model]
-    config = replace(experiment.train, selection="dev" if fold.dev else "last epoch")
+def _train(experiment: Experiment, stage: Stage, starts: Mapping[str, Run], frozen: Frozen, scratch: Path,
+           progress: bool, device: str) -> Outcome:
+    fold, modalities, config = stage.protocol.folds[experiment.fold], MODELS[experiment.model], experiment.train
     seed_all(experiment.seed)
     model = build(experiment, stage, fold, starts, find_device(device))
-    frozen = _frozen_states(experiment, stage, fold, starts, find_device(device), progress)
-    parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None, frozen)
+    parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None, frozen.scored)
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
-    batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen)
+    batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen.trained)
     fitted = fit(model, batches, config, stage.corpus.label_set.classes, folder=scratch, device=device,
                  on_epoch_end=_hooks(model), progress=progress, largest=batches.largest, **parts)
     metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share,
@@ -199,67 +218,6 @@ def _grounding(experiment: Experiment, stage: Stage, test: Batches, fitted: Fitt
     return grounding(stage.corpus, fitted.predictions, attention, untrained, fold.train)
 
 
-def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run],
-          device: torch.device | str = "cpu") -> nn.Module:
-    """The model of an experiment before its training, offline encoders as the starting runs left them.
-
-    device: where label embeddings are computed.
-    """
-    encoders, classes = encoders_of(experiment, stage, fold, starts), len(stage.corpus.label_set)
-    labels = label_embeddings(experiment, stage, fold, encoders, device) if experiment.guided else {}
-    if experiment.model == "lemer":
-        return LEMER(encoders["text"], encoders["speech"], labels["text"], labels["speech"], experiment.lemer)
-    if experiment.model == "lsgmer":
-        passed = (Passed(encoders[m].dim, getattr(encoders[m], "frame_rate", None)) for m in ("text", "speech"))
-        return LSGMER(*passed, stage.spectrogram_encoder(experiment.seed), classes, experiment.lsgmer)
-    mu = experiment.lemer.mu[2 + list(PARTS).index(experiment.model)]
-    settings = UnimodalConfig(experiment.model, mu, dropout=experiment.lemer.dropout)
-    return UnimodalModel(encoders[experiment.model], classes, settings, labels.get(experiment.model))
-
-
-def encoders_of(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run]) -> dict[str, nn.Module]:
-    """An experiment's encoders by modality, offline ones as the starting runs left them."""
-    encoders = {m: stage.encoder(m, fold, experiment.seed) for m in experiment.built_from}
-    for modality, start in starts.items():
-        encoders[modality].load_state_dict(_part(start.weights, f"{modality}_encoder."))
-    return encoders
-
-
-def _frozen_states(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run],
-                   device: torch.device, progress: bool) -> dict[str, FrozenStates]:
-    """What frozen encoders make of every utterance of the fold, by modality, computed once; none that are trained."""
-    if experiment.model not in FROZEN:
-        return {}
-    utterances = (*fold.train, *fold.dev, *fold.test)
-    return {m: FrozenStates(encoder.to(device), stage.text(fold)[1] if m == "text" else stage.speech,
-                            fold=fold.name).fill(utterances, progress)
-            for m, encoder in encoders_of(experiment, stage, fold, starts).items()}
-
-
 def _hooks(model: nn.Module) -> list[Callable]:
     """What a model does at the end of an epoch, before dev is scored."""
     return [lambda model, epoch: model.end_epoch()] if hasattr(model, "end_epoch") else []
-
-
-def label_embeddings(experiment: Experiment, stage: Stage, fold: Fold, encoders: Mapping[str, nn.Module],
-                     device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Where L_t ("text") and L_s ("speech") start, from the training part of the fold alone."""
-    guidance, classes = experiment.guidance, stage.corpus.label_set.classes
-    train, embeddings, semantic = stage.rows.loc[list(fold.train)], {}, None
-    if "text" in encoders:
-        table = keywords(train["text"], train["label"], classes, top_k=guidance.top_words)
-        semantic = semantic_embeddings(guidance, encoders["text"], stage.text(fold)[0], classes, table)
-        embeddings["text"] = controlled(guidance, semantic, "text")
-    if "speech" in encoders:
-        heard = {}
-        if guidance.tonal.startswith("codebook"):
-            codes, vectors = stage.codes(encoders["speech"], fold.train, experiment.seed, device)
-            states = speech_states(encoders["speech"], stage.speech, fold.train, device)
-            heard = {"codes": codes, "vectors": vectors, "states": states, "labels": train["label"].tolist()}
-        tonal = tonal_embeddings(guidance, encoders["speech"].dim, classes, semantic=semantic, **heard)
-        embeddings["speech"] = controlled(guidance, tonal, "speech")
-    return embeddings
-
-
-def _part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}

@@ -6,11 +6,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from mer_kit.evaluation.published import published
+from mer_kit.models.lsgmer import WITHOUT
 from mer_kit.training.experiments import Experiment
 from mer_kit.training.studies import Study
 
 LSGMER = Experiment("lsgmer")
-UNGUIDED = {"lsma": False, "joo": False}
+UNGUIDED = {**WITHOUT["LSMA"], **WITHOUT["JOO"]}
 
 
 def _lsgmer(**changed) -> Experiment:
@@ -27,8 +28,8 @@ TABLE_1, TABLE_2 = (_table(name) for name in ("Table I", "Table II"))
 
 TABLE_3 = Study("What does each part add?", {
     "LSGMER": LSGMER,
-    "w/o MA": _lsgmer(ma_rate=0.0),
-    "w/o JOO": _lsgmer(joo=False),
+    "w/o MA": _lsgmer(**WITHOUT["MA"]),
+    "w/o JOO": _lsgmer(**WITHOUT["JOO"]),
     "w/o LSMA & JOO": _lsgmer(**UNGUIDED),
 }, reference="LSGMER", paper="LSGMER", table="Table III")
 

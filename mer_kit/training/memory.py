@@ -25,9 +25,8 @@ def memory_estimate(model: nn.Module, batch: Batch, config: TrainConfig) -> dict
     """
     parameters = list(model.parameters())
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-    inputs = [t for part in (batch.text, batch.speech) if part is not None for t in (part.values, part.mask)]
     needs = {"parameters": _bytes([*parameters, *model.buffers()]), "gradients": trained,
-             "optimizer": MOMENTS * trained, "batch": _bytes(inputs),
+             "optimizer": MOMENTS * trained, "batch": _bytes(_tensors(batch)),
              "activations": _activations(model, batch, config.precision)}
     return {name: size / GIB for name, size in (needs | {"total": sum(needs.values())}).items()}
 
@@ -55,8 +54,7 @@ def require_memory(estimate: dict[str, float], device: torch.device | str, free:
 def _activations(model: nn.Module, batch: Batch, precision: str) -> int:
     device = next(model.parameters()).device
     batch, buffers = batch.to(device), {name: b.clone() for name, b in model.named_buffers()}
-    parts = [t for part in (batch.text, batch.speech) if part is not None for t in (part.values, part.mask)]
-    known = {_storage(t) for t in [*model.parameters(), *model.buffers(), *parts]}
+    known = {_storage(t) for t in [*model.parameters(), *model.buffers(), *_tensors(batch)]}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -74,6 +72,11 @@ def _activations(model: nn.Module, batch: Batch, precision: str) -> int:
         model.get_buffer(name).copy_(before)
     del output
     return sum(kept.values())
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    parts = (batch.text, batch.speech, batch.spectrogram)
+    return [t for part in parts if part is not None for t in (part.values, part.mask)]
 
 
 def _storage(tensor: Tensor) -> int:

@@ -13,12 +13,15 @@ wav2vec2 and 5e-6 for BERT, batches of 16, (10) as printed.
                       session) the rate stays
     precision, clips  bf16; 20 s at most
 
-LSGMER (V.B): roberta-base and wavlm-large, frozen, utterances without history, AdamW at 5e-4, 50 epochs.
+LSGMER (V.B): roberta-base and wavlm-large, frozen, utterances without history, AdamW at 5e-4, 50 epochs; β of (19) is
+0.05, and 0.1 on MELD: "paper-meld", which "paper" stands for where the corpus is meld.
     batches, decay    32 utterances; AdamW's usual 0.01
+    AlexNet           with its ImageNet weights, frozen like the others
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -29,13 +32,14 @@ from mer_kit.training.stage import Encoders
 
 MODELS = MappingProxyType({"text": ("text",), "speech": ("speech",), "lemer": ("text", "speech"),
                            "lsgmer": ("text", "speech")})
+SETTINGS_OF = MappingProxyType({"text": "lemer", "speech": "lemer", "lemer": "lemer", "lsgmer": "lsgmer"})  # its config
 FROZEN = frozenset({"lsgmer"})  # models whose encoders are not trained along; their states are computed once
 _SHARED = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "schedule": "linear"}
 OFFLINE = MappingProxyType({  # what two cores train in about two minutes a fold
     "text": TrainConfig(epochs=12, rates={"rest": 1e-3}, **_SHARED),
     "speech": TrainConfig(epochs=28, rates={"rest": 2e-3}, **_SHARED),
     "lemer": TrainConfig(epochs=6, rates={"text_encoder": 1e-4, "speech_encoder": 3e-4, "rest": 1e-3}, **_SHARED),
-    "lsgmer": TrainConfig(epochs=50, rates={"rest": 5e-4}, batch_size=32, weight_decay=0.01),
+    "lsgmer": TrainConfig(epochs=20, rates={"rest": 5e-4}, **_SHARED),
 })
 FINE_TUNED = MappingProxyType({"text": 5e-5, "speech": 1e-5})  # rates of encoders from the hub in "offline"
 _STATED = {"batch_size": 16, "optimizer": "Adam", "warmup": 8000, "epochs": 60, "patience": 10, "precision": "bf16"}
@@ -46,7 +50,7 @@ PAPER = MappingProxyType({
     "lsgmer": TrainConfig(epochs=50, rates={"rest": 5e-4}, batch_size=32, weight_decay=0.01, precision="bf16"),
 })
 _BERT = Encoders("bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large", max_seconds=20.0)
-_ROBERTA = Encoders("roberta-base", "microsoft/wavlm-large", frozen=True, history_turns=0, max_seconds=20.0)
+_ROBERTA = Encoders("roberta-base", "microsoft/wavlm-large", "imagenet", frozen=True, history_turns=0, max_seconds=20.0)
 
 
 @dataclass(frozen=True)
@@ -59,21 +63,22 @@ class Preset:
     lsgmer: lsgmer.LSGMERConfig
 
 
-def _presets(train: dict[str, TrainConfig], encoders: Encoders, frozen: Encoders, like: str) -> dict[str, Preset]:
-    le_mer = lemer.PRESETS[like] if like == "paper" else lemer.LEMERConfig(dropout=0.3)
-    return {model: Preset(frozen if model in FROZEN else encoders, train[model], le_mer, lsgmer.PRESETS[like])
+def _presets(train: Mapping[str, TrainConfig], encoders: Encoders, frozen: Encoders, le_mer: lemer.LEMERConfig,
+             lsgmer_like: str) -> dict[str, Preset]:
+    return {model: Preset(frozen if model in FROZEN else encoders, train[model], le_mer, lsgmer.PRESETS[lsgmer_like])
             for model in MODELS}
 
 
 PRESETS = MappingProxyType({
-    "offline": _presets(OFFLINE, Encoders(), Encoders(history_turns=0), "offline"),
-    "paper": _presets(PAPER, _BERT, _ROBERTA, "paper"),
+    "offline": _presets(OFFLINE, Encoders(), Encoders(history_turns=0), lemer.LEMERConfig(dropout=0.3), "offline"),
+    **{name: _presets(PAPER, _BERT, _ROBERTA, lemer.PRESETS["paper"], name) for name in ("paper", "paper-meld")},
 })
 
 
-def preset_of(name: str, model: str) -> Preset:
-    """A model's preset."""
-    return pick("model", model, pick("preset", name, PRESETS))
+def preset_of(name: str, model: str, corpus: str = "") -> Preset:
+    """A model's preset; where a paper has settings of their own for a corpus, those."""
+    own = f"{name}-{corpus}"
+    return pick("model", model, pick("preset", own if own in PRESETS else name, PRESETS))
 
 
 def training_of(preset: str, model: str, encoders: Encoders) -> TrainConfig:

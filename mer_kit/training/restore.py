@@ -16,8 +16,10 @@ from mer_kit.corpora.protocols import Fold
 from mer_kit.features.batching import length_buckets
 from mer_kit.features.inputs import SpeechInputs, TextInputs, collate
 from mer_kit.guidance.label_embeddings import GuidanceConfig
-from mer_kit.training.experiments import Experiment, build, encoders_of, run, stage_of
-from mer_kit.training.presets import FROZEN, MODELS
+from mer_kit.training.building import build, encoders_of
+from mer_kit.training.experiments import Experiment, run, stage_of
+from mer_kit.training.fit import find_device
+from mer_kit.training.presets import MODELS
 from mer_kit.training.stage import Stage
 
 Words = Callable[[str, str], str]  # utterance, text -> text
@@ -45,12 +47,15 @@ class Trained:
         modalities = MODELS[self.experiment.model]
         text = self._text(set(utterances), words, history_turns) if "text" in modalities else None
         speech = self._speech(stage.speech, sound) if "speech" in modalities else None
-        picture = self._speech(stage.frames, sound) if hasattr(self.model, "spectrogram_encoder") else None
+        picture = None
+        if hasattr(self.model, "spectrogram_encoder"):
+            picture = speech if stage.frames is stage.speech else self._speech(stage.frames, sound)
         lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in utterances]
+        device = next(self.model.parameters()).device
         for chosen in length_buckets(lengths, size):
             batch = collate([utterances[i] for i in chosen], text, speech, stage.numbers,
                             picture and (lambda u: stage.bands(picture(u))))
-            yield batch, self.model(batch)
+            yield batch, self.model(batch.to(device))
 
     def predict(self, utterances: Iterable[str], **damage) -> pd.DataFrame:
         """Columns id, truth, predicted, p_<class>, and gate_audio, gate_text of a model with a gate.
@@ -59,11 +64,11 @@ class Trained:
         """
         classes, tables = np.array(self.stage.corpus.label_set.classes), []
         for batch, output in self.outputs(utterances, **damage):
-            p = output.logits.softmax(dim=1).numpy()
+            p = output.logits.softmax(dim=1).cpu().numpy()
             said = {"id": batch.ids, "truth": classes[batch.labels], "predicted": classes[p.argmax(axis=1)]}
             table = pd.DataFrame(said | {f"p_{c}": p[:, i] for i, c in enumerate(classes)})
             if "gate" in output.attention:
-                table[["gate_audio", "gate_text"]] = output.attention["gate"].numpy()
+                table[["gate_audio", "gate_text"]] = output.attention["gate"].cpu().numpy()
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
@@ -84,14 +89,15 @@ class Trained:
 
 
 def restored(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Trained:
-    """The finished run of an experiment, trained now where the ledger lacks it, on the CPU."""
+    """The finished run of an experiment, trained now where the ledger lacks it."""
     finished, stage = run(experiment, ledger, progress, device), stage_of(experiment)
     fold = stage.protocol.folds[experiment.fold]
     anyhow = replace(experiment, guidance=GuidanceConfig("random", "random"))  # weights come from the run
     model = build(anyhow, stage, fold, {})
     model.load_state_dict(finished.weights)
-    if experiment.model in FROZEN:
+    if experiment.frozen:
         starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()}
-        for modality, encoder in encoders_of(experiment, stage, fold, starts).items():
-            setattr(model, f"{modality}_encoder", encoder)
-    return Trained(experiment, stage, fold, model.eval())
+        encoders = encoders_of(experiment, stage, fold, starts)
+        for modality in experiment.frozen:
+            setattr(model, f"{modality}_encoder", encoders[modality])
+    return Trained(experiment, stage, fold, model.to(find_device(device)).eval())

@@ -18,10 +18,10 @@ from mer_kit.corpora.corpus import Corpus
 from mer_kit.corpora.protocols import Fold, make_protocol, usual_scheme
 from mer_kit.encoders.acoustics import MEL_BANDS, SpecAugment, VocalTract
 from mer_kit.encoders.hub import UNUSED, HubEncoder, in_eval_mode
-from mer_kit.encoders.spectrogram import SpectrogramEncoder, imagenet_alexnet, small_alexnet
+from mer_kit.encoders.spectrogram import imagenet_alexnet, small_alexnet
 from mer_kit.encoders.speech import FrameEncoder, pretrained_speech_encoder, pretraining_model, standardised
 from mer_kit.encoders.text import load_tokenizer, offline_text_encoder, pretrained_text_encoder, train_tokenizer
-from mer_kit.errors import Missing
+from mer_kit.errors import Missing, unknown
 from mer_kit.features.batching import Batches
 from mer_kit.features.inputs import FrozenStates, SpeechInputs, TextInputs, collate
 from mer_kit.features.store import digest
@@ -29,6 +29,7 @@ from mer_kit.guidance.label_embeddings import wav2vec2_vectors
 from mer_kit.guidance.tonal import KMeansCodes, wav2vec2_codes
 
 OFFLINE = "offline"
+SPECTROGRAMS = ("small", "imagenet", "imagenet fine-tuned")
 NONE_FROZEN: Mapping[str, FrozenStates] = MappingProxyType({})
 NEEDS = MappingProxyType({"text": "text", "speech": "audio"})  # modality -> what the corpus must hold
 _PRETRAINED = MappingProxyType({"text": pretrained_text_encoder, "speech": pretrained_speech_encoder})
@@ -42,11 +43,13 @@ class Encoders:
     """Which encoders, what they read, and the sizes of the offline ones.
 
     text, speech: "offline", or a Hugging Face id or folder, such as "bert-base-uncased", "facebook/wav2vec2-base".
-    frozen, gradient_checkpointing: of those from the hub (offline ones train whole).
+    frozen, gradient_checkpointing: of those from the hub (offline ones train whole). spectrogram: LSGMER's second
+    branch: "small", trained along, or AlexNet with its ImageNet weights, "imagenet" (frozen) or "imagenet fine-tuned".
     """
 
     text: str = OFFLINE
     speech: str = OFFLINE
+    spectrogram: str = "small"
     frozen: bool = False
     gradient_checkpointing: bool = False
     history_turns: int = 10
@@ -60,13 +63,19 @@ class Encoders:
     speech_layers: int = 2
     dropout: float = 0.2
 
+    def __post_init__(self) -> None:
+        if self.spectrogram not in SPECTROGRAMS:
+            raise unknown("spectrogram", self.spectrogram, SPECTROGRAMS)
+
     def pretrained(self, modality: str) -> bool:
         """Does this modality's encoder come with weights?"""
-        return getattr(self, modality) != OFFLINE
+        return getattr(self, modality) not in (OFFLINE, "small")
 
     def said(self, modality: str) -> dict[str, Any]:
         """All that decides a modality's encoder, as a config keeps it; a folder by its last two parts alone."""
         source = getattr(self, modality)
+        if modality == "spectrogram":
+            return {"encoder": source}
         name = "/".join(Path(source).resolve().parts[-2:]) if _is_folder(source) else source
         options = ("frozen", "gradient_checkpointing") if self.pretrained(modality) else _SIZES[modality]
         return {"encoder": name, **{o: getattr(self, o) for o in (*_READ[modality], *options)}}
@@ -83,7 +92,7 @@ class Stage:
         self._text: dict[str, tuple] = {}
         self._speech: SpeechInputs | None = None
         self._frames: SpeechInputs | None = None
-        self._loaded: dict[str, HubEncoder] = {}
+        self._loaded: dict[str, nn.Module] = {}
 
     def require(self, model: str, modalities: Iterable[str]) -> None:
         """Refuse a corpus that lacks what a model reads, by the model's name."""
@@ -125,11 +134,11 @@ class Stage:
                 frozen: Mapping[str, FrozenStates] = NONE_FROZEN) -> Batches:
         """Batches of like length over what the model reads most of.
 
-        frozen: modality -> states that stand in place of its inputs; the spectrogram comes along with them.
+        frozen: modality -> states that stand in place of its inputs; with them comes the spectrogram, or its states.
         """
         text = frozen.get("text") or (self.text(fold)[1] if "text" in modalities else None)
         speech = frozen.get("speech") or (self.speech if "speech" in modalities else None)
-        spectrogram = (lambda u: self.bands(self.frames(u))) if frozen else None
+        spectrogram = frozen.get("spectrogram") or (self.spectrogram if frozen else None)
         lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in ids]
         return Batches(ids, lengths, size, lambda chosen: collate(
             chosen, text, speech, self.numbers, spectrogram), seed)
@@ -147,19 +156,19 @@ class Stage:
         """The spectrogram (frames of 10 ms, 80) in acoustic frames."""
         return frames[:, :MEL_BANDS]
 
-    def spectrogram_encoder(self, seed: int) -> SpectrogramEncoder:
-        """A small one, trained along, or AlexNet with its ImageNet weights beside a speech encoder of the hub."""
-        if self.encoders.pretrained("speech"):
-            return imagenet_alexnet(frozen=self.encoders.frozen)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return small_alexnet()
+    def spectrogram(self, utterance: str) -> Tensor:
+        """Of an utterance, (frames of 10 ms, 80)."""
+        return self.bands(self.frames(utterance))
 
     def encoder(self, modality: str, fold: Fold, seed: int) -> nn.Module:
-        """A new encoder of "text" or "speech": an offline one drawn by `seed`, or a copy of what the hub gave."""
+        """A new encoder of "text", "speech" or "spectrogram": drawn by `seed`, or a copy of what came with weights."""
         sizes = self.encoders
         if sizes.pretrained(modality):
             return deepcopy(self._pretrained(modality))
+        if modality == "spectrogram":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return small_alexnet()
         if modality == "text":
             return offline_text_encoder(len(self.text(fold)[0]), sizes.text_dim, sizes.text_layers,
                                         dropout=sizes.dropout, max_tokens=sizes.max_tokens + 10, seed=seed)
@@ -168,17 +177,23 @@ class Stage:
 
     def weights(self, modality: str) -> str:
         """16 hex digits of a pretrained encoder's weights, wherever they lie; without those that no state reads."""
-        kept = self._pretrained(modality).model.state_dict()
+        encoder = self._pretrained(modality)
+        kept = (encoder.model if isinstance(encoder, HubEncoder) else encoder).state_dict()
         return digest({name: digest(w) for name, w in kept.items() if not name.startswith(UNUSED)})[:16]
 
-    def _pretrained(self, modality: str) -> HubEncoder:
+    def _pretrained(self, modality: str) -> nn.Module:
         if modality not in self._loaded:
-            options = {"frozen": self.encoders.frozen, "gradient_checkpointing": self.encoders.gradient_checkpointing,
-                       "dtype": torch.float32} | ({"augment": True} if modality == "speech" else {})
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # a checkpoint may lack a pooler or the embedding of masks
-                self._loaded[modality] = _PRETRAINED[modality](getattr(self.encoders, modality), **options)
+                self._loaded[modality] = self._load(modality)
         return self._loaded[modality]
+
+    def _load(self, modality: str) -> nn.Module:
+        if modality == "spectrogram":
+            return imagenet_alexnet(frozen=self.encoders.spectrogram == "imagenet")
+        options = {"frozen": self.encoders.frozen, "gradient_checkpointing": self.encoders.gradient_checkpointing,
+                   "dtype": torch.float32} | ({"augment": True} if modality == "speech" else {})
+        return _PRETRAINED[modality](getattr(self.encoders, modality), **options)
 
     def codes(self, encoder: nn.Module, utterances: tuple[str, ...], seed: int,
               device: torch.device | str) -> tuple[list[np.ndarray], Tensor]:

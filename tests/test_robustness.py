@@ -1,0 +1,160 @@
+"""Damage that is the same for the same utterance, models that answer under it, gates summed up by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+from small_experiments import SMALL, TINY, experiments_on, slice_of_duet, wav2vec2_in
+
+from mer_kit.errors import BadInput
+from mer_kit.models.lsgmer import LSGMERConfig
+from mer_kit.training.experiments import run
+from mer_kit.training.restore import restored
+from mer_kit.training.robustness import LOST, SNRS, damages, gates_under, under
+
+TONE = np.sin(np.arange(4000) / 7).astype(np.float32)
+WORDS = " ".join(f"w{i}" for i in range(400))
+SMALL_LSGMER = replace(SMALL, model="lsgmer", lsgmer=LSGMERConfig(dim=16, heads=2))
+
+
+def test_damages_go_from_none_to_all_of_each_modality():
+    names = list(damages())
+    assert names == ["as it is", "noise at 20 dB", "noise at 10 dB", "noise at 0 dB", "sound muted",
+                     "25% of words lost", "50% of words lost", "all words lost"]
+    assert [sorted(d) for d in damages().values()] == [[]] + [["sound"]] * 4 + [["words"]] * 3
+
+
+@pytest.mark.parametrize("snr", SNRS)
+def test_noise_has_the_power_that_it_says_and_silence_none(snr):
+    sound = damages(3)[f"noise at {snr} dB"]["sound"]
+    noise = sound("u", TONE) - TONE
+    assert 10 * np.log10(np.mean(TONE**2) / np.mean(noise**2)) == pytest.approx(snr, abs=0.01)
+    silent = np.zeros(1600, dtype=np.float32)
+    assert sound("u", silent).tolist() == silent.tolist()
+    assert not damages()["sound muted"]["sound"]("u", TONE).any() and TONE.any()
+
+
+def test_words_lost_at_one_rate_are_lost_at_a_higher():
+    kept = {rate: set(damages(1)[f"{rate:.0%} of words lost"]["words"]("u", WORDS).split()) for rate in LOST}
+    assert kept[0.5] < kept[0.25] < set(WORDS.split())
+    for rate, words in kept.items():
+        assert len(words) / 400 == pytest.approx(1 - rate, abs=0.08)
+    assert damages(1)["all words lost"]["words"]("u", WORDS) == ""
+    assert all(d["words"]("u", "") == "" for d in damages().values() if "words" in d)
+
+
+@pytest.mark.parametrize(("name", "kind", "given"), [("noise at 0 dB", "sound", TONE),
+                                                     ("50% of words lost", "words", WORDS)])
+def test_damage_is_drawn_by_seed_and_utterance(name, kind, given):
+    first, again = (damages(5)[name][kind] for _ in range(2))
+    assert np.array_equal(first("a", given), again("a", given))
+    others = [first("b", given), damages(6)[name][kind]("a", given)]
+    assert not any(np.array_equal(first("a", given), other) for other in others)
+    assert np.array_equal(first("a", given), again("a", given)), "no state is left behind"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with experiments_on(slice_of_duet()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    return tmp_path_factory.mktemp("ledger")
+
+
+@pytest.fixture(scope="module")
+def models(ledger):
+    asked = {"LSGMER": SMALL_LSGMER, "LE-MER": SMALL, "text": replace(SMALL, model="text"),
+             "speech": replace(SMALL, model="speech")}
+    return {name: restored(e, ledger, progress=False, device="cpu") for name, e in asked.items()}
+
+
+@pytest.fixture(scope="module")
+def answers(models):
+    chosen = {name: damages()[name] for name in ("as it is", "noise at 0 dB", "sound muted", "all words lost")}
+    return under(models, chosen)
+
+
+def test_every_model_answers_under_every_damage(models, answers, ledger):
+    fold = models["LSGMER"].fold
+    assert len(answers) == 4 * 4 * len(fold.test) and answers["fold"].eq(fold.name).all()
+    assert list(dict.fromkeys(answers["system"])) == list(models)
+    p = [c for c in answers if c.startswith("p_")]
+    assert len(p) == 4 and np.isfinite(answers[p]).all(axis=None), "silence and empty texts are answered"
+    recorded = run(SMALL_LSGMER, ledger, progress=False).predictions.set_index("id")
+    as_it_is = answers.query("system == 'LSGMER' and damage == 'as it is'").set_index("id").loc[recorded.index]
+    np.testing.assert_allclose(as_it_is[p], recorded[p], atol=1e-4)
+    assert as_it_is["dialogue"].tolist() == recorded["dialogue"].tolist()
+
+
+def test_a_model_hears_the_damage_that_it_reads(answers):
+    said = answers.pivot(index="id", columns=["system", "damage"], values="p_sad")
+    for system, heard in {"LSGMER": {"sound", "words"}, "LE-MER": {"sound", "words"}, "text": {"words"},
+                          "speech": {"sound"}}.items():
+        for damage in ("noise at 0 dB", "sound muted", "all words lost"):
+            changed = not np.allclose(said[system, damage], said[system, "as it is"], atol=1e-6)
+            assert changed == (("words" if "words" in damage else "sound") in heard), (system, damage)
+
+
+def test_an_utterance_asked_alone_has_the_same_damage(models, answers):
+    trained = models["LSGMER"]
+    ids = list(trained.fold.test[5:2:-1])
+    alone = trained.predict(ids, **damages()["noise at 0 dB"]).set_index("id").loc[ids]
+    among = answers.query("system == 'LSGMER' and damage == 'noise at 0 dB'").set_index("id").loc[ids]
+    np.testing.assert_allclose(alone["p_sad"], among["p_sad"], atol=1e-5)
+
+
+def test_without_words_and_sound_all_utterances_of_a_length_are_one(models):
+    both = damages()["sound muted"] | damages()["all words lost"]
+    for trained in models.values():
+        nothing = trained.predict(trained.fold.test[:20], **both, history_turns=0)
+        assert np.isfinite(nothing.select_dtypes("number")).all(axis=None)
+    text = models["text"].predict(models["text"].fold.test[:20], **both, history_turns=0)
+    assert text["p_sad"].to_numpy() == pytest.approx(text["p_sad"][0], abs=1e-5)
+
+
+def test_an_encoder_of_waveforms_hears_silence(tmp_path):
+    waves = replace(SMALL, model="speech", encoders=replace(TINY, speech=wav2vec2_in(tmp_path / "w")))
+    trained = restored(waves, tmp_path / "ledger", progress=False, device="cpu")
+    said = trained.predict(trained.fold.test[:5], **damages()["sound muted"])
+    assert np.isfinite(said[[c for c in said if c.startswith("p_")]]).all(axis=None)
+
+
+def test_runs_keep_what_the_classifier_sees(ledger, models):
+    finished = run(SMALL_LSGMER, ledger, progress=False)
+    trained = models["LSGMER"]
+    for batch, output in trained.outputs(trained.fold.test[:7]):
+        kept = torch.stack([finished.attention[f"features/{u}"] for u in batch.ids])
+        np.testing.assert_allclose(kept, output.features, atol=1e-4)
+
+
+def table(**gates: list[float]) -> pd.DataFrame:
+    """Answers of systems with gates, two dialogues of two utterances, the last of them mistaken."""
+    return pd.concat([pd.DataFrame({
+        "system": system, "damage": damage, "gate_audio": np.array(gate) * scale, "dialogue": list("aabb"),
+        "truth": ["sad", "sad", "happy", "happy"], "predicted": ["sad", "sad", "happy", "sad"]})
+        for system, gate in gates.items() for damage, scale in (("b", 1.0), ("a", 0.5))])
+
+
+def test_gates_are_means_with_intervals_over_dialogues():
+    found = gates_under(table(z=[0.0, 0.4, 0.6, 0.8], y=[0.5] * 4))
+    assert found[["system", "damage"]].to_numpy().tolist() == [["z", "b"], ["z", "a"], ["y", "b"], ["y", "a"]]
+    assert found["mean"].tolist() == pytest.approx([0.45, 0.225, 0.5, 0.25])
+    assert found["low"].tolist() == pytest.approx([0.2, 0.1, 0.5, 0.25])  # dialogue a twice: 1 of 4 resamples
+    assert found["high"].tolist() == pytest.approx([0.7, 0.35, 0.5, 0.25])
+    assert (found["WA"] == accuracy_score(["s", "s", "h", "h"], ["s", "s", "h", "s"])).all()
+
+
+def test_a_model_without_a_gate_is_named(answers):
+    with pytest.raises(BadInput, match="got no gate of LE-MER, text, speech; expected models with a gate"):
+        gates_under(answers)
+    with pytest.raises(BadInput, match="got no gate of text"):
+        gates_under(answers[answers["system"] == "text"].drop(columns=["gate_audio", "gate_text"]))
+    assert len(gates_under(answers[answers["system"] == "LSGMER"])) == 4
