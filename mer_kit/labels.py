@@ -79,7 +79,7 @@ def _as_they_are(name: str, labels: str) -> LabelSet:
 
 SEVEN = "anger disgust fear joy neutral sadness surprise"
 
-LABEL_SETS = MappingProxyType({s.name: s for s in (
+LABEL_SETS = MappingProxyType({s.name: s for s in (  # a corpus's usual one stands before its others
     _label_set("duet-4", anger="angry", joy="happy", sadness="sad", neutral="neutral"),
     _as_they_are("duet-7", SEVEN),
     _label_set("iemocap-4", ang="angry", hap="happy", exc="happy", sad="sad", neu="neutral"),

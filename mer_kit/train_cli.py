@@ -17,7 +17,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Protocol = Annotated[str, typer.Option(help="A scheme, such as session-out/as-published; empty: the corpus's usual.")]
 
 
-def train(model: Annotated[str, typer.Argument(help="text, speech, lemer or lsgmer.")],
+def train(model: Annotated[str, typer.Argument(help="text, speech, lemer, lsgmer, jfm, jfm-text or jfm-speech.")],
           corpus: Annotated[str, typer.Option(help="A corpus's name, or a manifest's path.")] = "duet",
           data_dir: Annotated[str | None, typer.Option(help="Where a real corpus lies.")] = None,
           classes: Annotated[int | None, typer.Option(help="Size of the label set.")] = None,
@@ -28,7 +28,7 @@ def train(model: Annotated[str, typer.Argument(help="text, speech, lemer or lsgm
           setting: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting that the "
                              "model reads: lsgmer.beta=0.1, encoders.spectrogram=imagenet; may be repeated.")] = None,
           without: Annotated[list[str] | None, typer.Option(metavar="PART", help="A paper's ablation: MA, JOO or LSMA "
-                                                            "of lsgmer; may be repeated.")] = None,
+                                                            "of lsgmer; JFM, v_j or ICL of jfm.")] = None,
           labels: Annotated[bool, typer.Option(help="Label guidance of a text or speech model.")] = False,
           fusion: Annotated[str | None, typer.Option(help="C1 (usual), C2, C3 or C4 of LE-MER's Table 3.")] = None,
           constraint: Annotated[str | None, typer.Option(help="guided, or raw as printed in Eq. 10.")] = None,
@@ -96,10 +96,11 @@ def study(name: Annotated[str, typer.Argument(help="Such as le-mer/table-3; with
     from mer_kit.corpora import load_corpus
     from mer_kit.corpora.protocols import make_protocol, usual_scheme
     from mer_kit.training import runs, studies
+    from mer_kit.training.jfm_studies import STUDIES as JFM
     from mer_kit.training.lemer_studies import STUDIES as LEMER
     from mer_kit.training.lsgmer_studies import STUDIES as LSGMER
 
-    known = {**LEMER, **LSGMER}
+    known = {**LEMER, **LSGMER, **JFM}
     if not name:
         out.print("\n".join(f"{name:<18} {study.question}" for name, study in known.items()))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -26,6 +27,29 @@ def test_every_place_stands_in_one_batch_within_the_limits(lengths, size, seed, 
         assert 1 <= len(batch) <= size
         assert most is None or len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= most
     assert batches == length_buckets(lengths, size, seed=seed, max_padded=most)
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.sampled_from("aaabc")), min_size=1, max_size=60), st.integers(3, 9),
+       st.none() | st.integers(0, 5))
+def test_with_classes_each_that_is_in_a_batch_is_there_twice(rows, size, seed):
+    lengths, classes = zip(*rows, strict=True)
+    batches, in_all = length_buckets(lengths, size, seed=seed, classes=classes), Counter(classes)
+    assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= size
+        assert all(n > 1 or in_all[c] == 1 for c, n in Counter(classes[i] for i in batch).items())
+
+
+def test_classes_cost_little_padding_on_duet_and_reach_the_loader():
+    corpus = load_corpus("duet")
+    lengths = [round(100 * ends[-1]) for ends in corpus.truth["word_ends"]]
+    classes = corpus.truth["emotion"].tolist()
+    usual, paired = (padding_share(lengths, length_buckets(lengths, 16, seed=0, classes=c)) for c in (None, classes))
+    assert paired < usual + 0.05
+    batches = Batches(list(range(len(lengths))), lengths, 16, list, seed=0, classes=classes)
+    assert all(min(Counter(classes[i] for i in batch).values()) > 1 for batch in batches)
+    with pytest.raises(BadInput, match="batch_size is 2; expected 1 or more, and with classes 3"):
+        length_buckets([1, 2], 2, classes="aa")
 
 
 def test_without_a_seed_the_shortest_come_first_and_ties_keep_their_order():

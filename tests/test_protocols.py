@@ -258,9 +258,15 @@ def test_each_corpus_is_usually_scored_with_speakers_left_out_or_by_its_split():
     ("duet-4/session-out/as-published", "", "duet", False), ("duet-4/speaker-out-5", "", "duet", False),
     ("duet-4/session-out/as-published", "session-out", "duet", False), ("meld-7/official", "", "meld", True),
     ("meld-7/official/as-published", "official/as-published", "meld", True), ("nemo-4/speaker-out-5", "", "nemo", True),
+    ("duet-7/session-out", "", "duet", False),
     ("my (own)-2/random-5 (teaching only: why)", "random-5", "my (own)", True)])
 def test_a_title_stands_for_its_scheme_or_for_the_usual_one(title, scheme, corpus, is_it):
     assert is_under(title, scheme, corpus) == is_it
+
+
+def test_a_title_stands_for_so_many_classes():
+    assert is_under("duet-7/session-out", "", "duet", 7) and is_under("nemo-4/speaker-out-5", "", "nemo", 4)
+    assert not is_under("duet-7/session-out", "", "duet", 4)
 
 
 def test_every_title_stands_for_the_scheme_that_made_it(shared):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cosine
 
 from mer_kit.errors import BadInput, Missing
@@ -87,3 +88,14 @@ def test_a_missing_umap_is_named(features, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(Missing, match=r"install it \(pip install umap-learn\), or take 'tsne'"):
         projection(features, "umap")
+
+
+@pytest.mark.slow
+def test_umap_leaves_torch_its_threads(features):
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        projection(features, "umap")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(usual)

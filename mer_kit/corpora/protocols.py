@@ -24,6 +24,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mer_kit.corpora.corpus import Corpus
 from mer_kit.errors import BadInput, unknown
+from mer_kit.labels import LABEL_SETS
 
 PARTS = ("train", "dev", "test")
 SCHEMES = ("session-out", "session-out/shared-speakers", "speaker-out-5", "official", "random-5",
@@ -89,14 +90,16 @@ def usual_scheme(corpus: Corpus) -> str:
     return _USUAL.get(corpus.name, "speaker-out-5")
 
 
-def is_under(title: str, scheme: str, corpus: str) -> bool:
-    """Does a protocol's title stand for this scheme; an empty one: for one that is usual for the corpus of this name?
+def is_under(title: str, scheme: str, corpus: str, classes: int | None = None) -> bool:
+    """Does a protocol's title stand for this scheme and so many classes; without: for what is usual for this corpus?
 
     >>> is_under("duet-4/session-out/as-published", "", "duet")
     False
     """
-    said = title.partition("/")[2].partition(" (")[0]
-    return said in ((scheme,) if scheme else ("official", _USUAL.get(corpus, "speaker-out-5")))
+    labels, _, said = title.partition("/")
+    usual = next((name for name in LABEL_SETS if name.startswith(f"{corpus}-")), labels)
+    return (said.partition(" (")[0] in ((scheme,) if scheme else ("official", _USUAL.get(corpus, "speaker-out-5")))
+            and labels == (f"{corpus}-{classes}" if classes else usual))
 
 
 def make_protocol(corpus: Corpus, scheme: str = "session-out", seed: int = 0) -> Protocol:

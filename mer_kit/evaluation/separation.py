@@ -60,14 +60,13 @@ def projection(features: np.ndarray, method: str = "tsne", seed: int = 0) -> np.
         raise unknown("projection", method, PROJECTIONS)
     if features.ndim != 2 or len(features) < 4:
         raise BadInput(f"got features {features.shape}; expected (n, d) of at least 4 utterances")
-    directions = normalize(features)
-    if method == "tsne":
-        nearest = min(30.0, (len(features) - 1) / 3)
-        with threadpool_limits(1):  # how sums are split among threads would change the picture
-            return TSNE(perplexity=nearest, init="pca", random_state=seed).fit_transform(directions)
-    try:
-        from umap import UMAP  # here: seconds to import
-    except ImportError:
-        raise Missing("umap-learn is not installed; install it (pip install umap-learn), or take 'tsne'") from None
-    nearest = min(15, len(features) - 1)
-    return UMAP(n_neighbors=nearest, random_state=seed, n_jobs=1).fit_transform(directions)
+    if method == "umap":
+        try:
+            from umap import UMAP  # here: seconds to import
+        except ImportError:
+            raise Missing("umap-learn is not installed; install it (pip install umap-learn), or take 'tsne'") from None
+        drawn = UMAP(n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
+    else:
+        drawn = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=seed)
+    with threadpool_limits(1):  # sums split otherwise change the picture; and UMAP would leave torch its own threads
+        return drawn.fit_transform(normalize(features))

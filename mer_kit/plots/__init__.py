@@ -5,7 +5,7 @@ Data come first, the rest by keyword; `ax=None` draws on new axes; axes (or the 
 
 from mer_kit.plots.attention import label_attention_maps, token_frame_map
 from mer_kit.plots.corpora import ceilings, class_counts, durations, fold_map, scores, transitions, utterance
-from mer_kit.plots.diagrams import apc_diagram, lemer_diagram, lsgmer_diagram
+from mer_kit.plots.diagrams import apc_diagram, jfm_diagram, lemer_diagram, lsgmer_diagram
 from mer_kit.plots.embeddings import embedding, gates
 from mer_kit.plots.keywords import keyword_bars, keyword_overlap
 from mer_kit.plots.studies import curve, grounding, study
@@ -14,6 +14,6 @@ from mer_kit.plots.tonal import key_code_rates, key_frames, shares_by_top_k, sha
 from mer_kit.plots.training import heatmap, history
 
 __all__ = ["apc_diagram", "ceilings", "class_counts", "curve", "durations", "embedding", "fold_map", "gates",
-           "grounding", "heatmap", "history", "key_code_rates", "key_frames", "keyword_bars", "keyword_overlap",
-           "label_attention_maps", "lemer_diagram", "lsgmer_diagram", "save", "scores", "shares_by_top_k",
-           "shares_in_cue", "study", "theme", "token_frame_map", "transitions", "utterance"]
+           "grounding", "heatmap", "history", "jfm_diagram", "key_code_rates", "key_frames", "keyword_bars",
+           "keyword_overlap", "label_attention_maps", "lemer_diagram", "lsgmer_diagram", "save", "scores",
+           "shares_by_top_k", "shares_in_cue", "study", "theme", "token_frame_map", "transitions", "utterance"]

@@ -1,4 +1,4 @@
-"""Models as drawn diagrams: boxes and arrows; Figure 2 of LE-MER, Figures 2 and 3 of LSGMER made of them."""
+"""Models as drawn diagrams: boxes and arrows; Figure 2 of LE-MER, 2 and 3 of LSGMER, 1 of JFM made of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ KINDS = MappingProxyType({  # what a box stands for -> its fill
     "layers with weights": "#CFE0EE",
     "states": "#FFFFFF",
     "label embeddings": "#FBE3A6",
+    "joint vectors": "#E4D7EE",
     "attention": "#DCEFE3",
     "loss": "#F3CDBF",
 })
@@ -193,3 +194,45 @@ APC_ARROWS = (
 def apc_diagram(*, title: str = "Attribution-prediction consistency", ax: Axes | None = None) -> Axes:
     """LSGMER's Figure 3: two answers from the fused features, by classifier and by labels, held together."""
     return diagram(APC_BOXES, APC_ARROWS, width=12.4, height=5.6, title=title, ax=ax)
+
+
+JFM_BOXES = MappingProxyType({
+    "words": Box(1.0, 6.2, "words", "of the turn", "input", 1.6),
+    "sound": Box(1.0, 0.8, "spectrogram", "80 log-mel bands", "input", 1.8),
+    "encoder": Box(3.2, 6.2, "text encoder", "RoBERTa, 12th layer", "layers with weights", 2.0),
+    "patches": Box(3.2, 0.8, "patches", "places, CLS", "layers with weights", 2.0),
+    "blocks": Box(5.5, 6.2, "extractor", "transformer blocks", "layers with weights", 1.9),
+    "F_t": Box(7.7, 6.2, "$\\mathcal{F}_t$", "tokens × $d_t$", "states", 1.6),
+    "F_m": Box(7.7, 0.8, "$\\mathcal{F}_m$", "patches × $d_m$", "states", 1.6),
+    "v_t": Box(7.7, 4.6, "$v^{\\,\\prime}_j$", "$|v|$ × $d_t$", "joint vectors", 1.3),
+    "v_m": Box(7.7, 2.4, "$v_j$", "$|v|$ × $d_m$", "joint vectors", 1.3),
+    "read_t": Box(9.9, 4.6, "LTrans", "vectors read text", "layers with weights", 1.8, equation="(3)"),
+    "read_m": Box(9.9, 2.4, "VTrans", "vectors read mel", "layers with weights", 1.8, equation="(1)"),
+    "bar_t": Box(12.1, 4.6, "$\\bar{v}^{\\,\\prime}_j$", "MLP of $\\hat{v}^{\\,\\prime}_j$", "joint vectors", 1.5),
+    "bar_m": Box(12.1, 2.4, "$\\bar{v}_j$", "MLP of $\\hat{v}_j$", "joint vectors", 1.5),
+    "write_t": Box(14.4, 6.2, "LTrans", "the same weights", "layers with weights", 1.8, equation="(2)"),
+    "write_m": Box(14.4, 0.8, "VTrans", "the same weights", "layers with weights", 1.8, equation="(4)"),
+    "next_t": Box(16.7, 6.2, "$\\mathcal{F}_t$ next", "after $N$ blocks, done", "states", 1.7),
+    "next_m": Box(16.7, 0.8, "$\\mathcal{F}_m$ next", "after $N$ blocks, done", "states", 1.7),
+    "F": Box(16.7, 3.5, "$\\mathcal{F}$", "both CLS", "states", 1.7, equation="(6)"),
+    "head_t": Box(18.9, 6.2, "linear", "of its CLS", "layers with weights"),
+    "head_m": Box(18.9, 0.8, "linear", "of its CLS", "layers with weights"),
+    "L_ICL": Box(18.9, 3.5, "$L_{ICL}$", "own class near", "loss", equation="(7)"),
+    "average": Box(21.0, 3.5, "$\\hat{r}$", "logits averaged", "states", 1.6),
+    "L_ERC": Box(21.0, 6.2, "$L_{ERC}$", "cross-entropy", "loss", equation="(5)"),
+})
+
+JFM_ARROWS = (
+    Arrow("words", "encoder"), Arrow("sound", "patches"), Arrow("encoder", "blocks"), Arrow("blocks", "F_t"),
+    Arrow("patches", "F_m"), Arrow("F_t", "read_t"), Arrow("F_m", "read_m"), Arrow("v_t", "read_t"),
+    Arrow("v_m", "read_m"), Arrow("read_t", "bar_t"), Arrow("read_m", "bar_m"), Arrow("F_t", "write_t"),
+    Arrow("F_m", "write_m"), Arrow("bar_m", "write_t"), Arrow("bar_t", "write_m"), Arrow("write_t", "next_t"),
+    Arrow("write_m", "next_m"), Arrow("next_t", "F"), Arrow("next_m", "F"), Arrow("next_t", "head_t"),
+    Arrow("next_m", "head_m"), Arrow("F", "L_ICL", dashed=True), Arrow("head_t", "average"),
+    Arrow("head_m", "average"), Arrow("average", "L_ERC"),
+)
+
+
+def jfm_diagram(*, title: str = "JFM + ICL", ax: Axes | None = None) -> Axes:
+    """The paper's Figure 1, one block of it: joint vectors read one stream and are written into the other."""
+    return diagram(JFM_BOXES, JFM_ARROWS, width=22.0, height=7.0, title=title, ax=ax)

@@ -30,6 +30,12 @@ AXES = MappingProxyType({  # what a model calls an attention -> the masks of its
     "token_frame": ("tokens", "frames"),
     "frame_token": ("frames", "tokens"),
     "guided": ("tokens", "frames"),
+    "token_joint": ("tokens",),  # (tokens, N, |v|), as the next three
+    "joint_token": ("tokens",),
+    "patch_joint": ("patches",),
+    "joint_patch": ("patches",),
+    "token_patch": ("tokens", "patches"),
+    "patch_token": ("patches", "tokens"),
     "gate": (),  # (2,) of an utterance: audio, text
 })
 
@@ -41,8 +47,8 @@ def attention_samples(model: nn.Module, batches: Iterable[Batch], words: Callabl
 
     Attention between two sequences ("token_frame/<id>" (tokens, frames), "guided/<id>") is kept of the first `maps`
     utterances alone. words: `TextInputs.words`; with it "words/<id>" (tokens,) says which word of `text.split()` each
-    token belongs to, -1 for marks and history. "frame_rate" (frames a second) is there where frames are attended to,
-    "features/<id>" (d,) where the model says what its classifier sees.
+    token belongs to, -1 for marks and history. "frame_rate" (frames a second, or patches behind the CLS) is there where
+    they are attended to, "features/<id>" (d,) where the model says what its classifier sees.
     """
     device, samples, seen = next(model.parameters()).device, {}, 0
     with in_eval_mode(model):
@@ -50,11 +56,11 @@ def attention_samples(model: nn.Module, batches: Iterable[Batch], words: Callabl
             output = model(batch.to(device))
             for row, utterance in enumerate(batch.ids):
                 kept = _unpadded(output, row, seen + row < maps)
-                if words is not None and "label_token" in kept:
+                if words is not None and {"label_token", "token_joint"} & set(kept):
                     kept["words"] = words(utterance)
                 samples |= {f"{name}/{utterance}": values for name, values in kept.items()}
             seen += len(batch)
-            if "label_frame" in output.attention:
+            if {"label_frame", "joint_patch", "token_patch"} & set(output.attention):
                 samples["frame_rate"] = torch.tensor(float(model.speech_encoder.frame_rate))
     return samples
 

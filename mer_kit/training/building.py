@@ -14,8 +14,11 @@ from mer_kit.features.inputs import FrozenStates, Passed, Views
 from mer_kit.features.store import FeatureStore
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import controlled, semantic_embeddings, tonal_embeddings
+from mer_kit.models.jfm import JFM
+from mer_kit.models.jfm_streams import OneModality
 from mer_kit.models.lemer import LEMER, PARTS, UnimodalConfig, UnimodalModel
 from mer_kit.models.lsgmer import LSGMER
+from mer_kit.training.presets import MODELS
 from mer_kit.training.runs import Run
 from mer_kit.training.stage import Stage, speech_states
 
@@ -33,6 +36,12 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
     labels = label_embeddings(experiment, stage, fold, encoders, device) if experiment.guided else {}
     if experiment.model == "lemer":
         return LEMER(encoders["text"], encoders["speech"], labels["text"], labels["speech"], experiment.lemer)
+    if experiment.model == "jfm":
+        vision, language = encoders["vision"], encoders.get("language", nn.ModuleList())
+        return JFM(encoders["text"], vision.patches, language, vision.layers, classes, experiment.jfm)
+    if experiment.model in ("jfm-text", "jfm-speech"):
+        [modality], [encoder] = MODELS[experiment.model], encoders.values()
+        return OneModality(modality, encoder, classes, experiment.jfm)
     if experiment.model == "lsgmer":
         for m in experiment.frozen:
             encoders[m] = Passed(encoders[m].dim, getattr(encoders[m], "frame_rate", None))
@@ -44,9 +53,10 @@ def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str,
 
 def encoders_of(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run]) -> dict[str, nn.Module]:
     """An experiment's encoders by modality, offline ones as the starting runs left them."""
-    encoders = {m: stage.encoder(m, fold, experiment.seed) for m in experiment.branches}
-    for modality, start in starts.items():
-        encoders[modality].load_state_dict(_part(start.weights, f"{modality}_encoder."))
+    encoders = {m: stage.encoder(m, fold, experiment.seed, experiment.layers(m)) for m in experiment.branches}
+    for branch, start in starts.items():
+        [modality] = MODELS[start.config["model"]]
+        encoders[branch].load_state_dict(_part(start.weights, f"{modality}_encoder."))
     return encoders
 
 

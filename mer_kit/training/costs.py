@@ -55,7 +55,7 @@ def cost_table(fold: Fold = Fold(), machines: Mapping[str, str] = MACHINES) -> p
 
     machines: preset -> a name in SPEEDS.
     """
-    return pd.DataFrame({name: _costs(name, fold, machines[name]) for name in PRESETS}).T.rename_axis("preset")
+    return pd.DataFrame({name: _costs(name, fold, machines[name]) for name in machines}).T.rename_axis("preset")
 
 
 def _costs(name: str, fold: Fold, machine: str) -> dict[str, object]:

@@ -2,8 +2,8 @@
 
 Offline encoders have no pretraining, so they get one: `text` and `speech` without labels (A1/A2 and B1 of LE-MER's
 Table 1) are runs of their own, and every run with labels or fusion starts from the encoders that they leave, on the
-same fold and seed. Runs are named by their config, so a table of ablations trains each encoder once. Encoders from the
-Hugging Face hub start from their own weights.
+same fold and seed; JFM's ViT is that of its row A. Runs are named by their config, so a table of ablations trains each
+encoder once. Encoders from the Hugging Face hub start from their own weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,8 @@ from mer_kit.corpora.protocols import is_under
 from mer_kit.errors import BadInput, unknown
 from mer_kit.features.batching import Batches
 from mer_kit.guidance.label_embeddings import GuidanceConfig
+from mer_kit.models.jfm import PRESETS as JFM_PRESETS
+from mer_kit.models.jfm import JFMConfig
 from mer_kit.models.lemer import LEMERConfig
 from mer_kit.models.lsgmer import LSGMERConfig
 from mer_kit.training.attention import attention_samples, grounding
@@ -34,6 +37,7 @@ from mer_kit.training.runs import Outcome, Run, config_hash, recorded, run_once
 from mer_kit.training.stage import Encoders, Stage
 
 STATES = "features"  # the folder in a ledger that keeps what frozen encoders say of utterances
+STARTS = MappingProxyType({"text": "text", "speech": "speech", "vision": "jfm-speech"})  # encoder -> whose it was
 OWN = frozenset(f.name for f in fields(TrainConfig)) - {"epochs", "seed", "selection"}  # what `changes` may hold
 
 
@@ -41,8 +45,8 @@ OWN = frozenset(f.name for f in fields(TrainConfig)) - {"epochs", "seed", "selec
 class Experiment:
     """One model on one fold with one seed; all but `data_dir` and `on_error` names the run.
 
-    preset: of PRESETS; gives `lemer`, `lsgmer` and `encoders` where they are None, and the training's config, once: of
-    an experiment with another preset or corpus made by `replace` they stay.
+    preset: of PRESETS; gives `lemer`, `lsgmer`, `jfm` and `encoders` where they are None, and the training's config,
+    once: of an experiment with another preset or corpus made by `replace` they stay.
     labels: unimodal models with label guidance (A3-A5, B3-B5), weighed by `lemer.mu`; "lemer" always has it. epochs: of
     every training, the starting ones too; None takes the preset's. changes: to the preset's TrainConfig, of this model
     alone (starting runs keep theirs); rates are merged: `{"batch_size": 8, "rates": {"text_encoder": 5e-5}}`.
@@ -57,6 +61,7 @@ class Experiment:
     labels: bool = False
     lemer: LEMERConfig | None = None
     lsgmer: LSGMERConfig | None = None
+    jfm: JFMConfig | None = None
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     encoders: Encoders | None = None
     epochs: int | None = None
@@ -73,8 +78,11 @@ class Experiment:
         if self.labels and SETTINGS_OF[self.model] != "lemer":
             raise BadInput(f"got labels=True for the model {self.model!r}; it is LE-MER's guidance of text and speech")
         preset = preset_of(self.preset, self.model, self.corpus)
-        for name in ("lemer", "lsgmer", "encoders"):
+        for name in ("lemer", "lsgmer", "jfm", "encoders"):
             object.__setattr__(self, name, getattr(self, name) or getattr(preset, name))
+        if SETTINGS_OF[self.model] == "jfm" and self.encoders.pretrained("speech"):
+            raise BadInput(f"got the speech encoder {self.encoders.speech!r} for the model {self.model!r}, which reads "
+                           "patches of a spectrogram; expected a ViT as `vision` of Encoders, or neither")
 
     @property
     def guided(self) -> bool:
@@ -90,8 +98,16 @@ class Experiment:
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """All encoders of its making: those of `built_from`, and LSGMER's of the spectrogram."""
+        """All encoders of its making: those of `built_from`, LSGMER's of the spectrogram, JFM's ViT and BERT layers."""
+        if SETTINGS_OF[self.model] == "jfm":
+            language = ["language"] * (self.model == "jfm" and self.jfm.fusion == "joint")
+            return (*("vision" if m == "speech" else m for m in self.built_from), *language)
         return (*self.built_from, *["spectrogram"] * (self.model == "lsgmer"))
+
+    def layers(self, branch: str) -> int | None:
+        """How many layers JFM's "vision" or "language" has: one a block; None: all of a ViT that stands by itself."""
+        alone = self.model == "jfm-speech" or self.jfm.fusion != "joint"
+        return None if alone and self.encoders.pretrained(branch) else self.jfm.blocks
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -102,12 +118,13 @@ class Experiment:
 
     @property
     def starts_from(self) -> dict[str, Experiment]:
-        """The runs whose encoders this one starts from, by modality: with labels or fusion, one an offline encoder."""
+        """The runs whose encoders this one starts from: with labels, fusion or blocks behind, one for each offline."""
         plain = {"labels": False, "lemer": LEMERConfig(dropout=self.lemer.dropout), "guidance": GuidanceConfig(),
-                 "preset": "offline", "changes": {}, "lsgmer": None}
-        starting = self.labels or len(MODELS[self.model]) > 1
-        return {modality: replace(self, model=modality, **plain) for modality in self.built_from
-                if starting and not self.encoders.pretrained(modality)}
+                 "preset": "offline", "changes": {}, "lsgmer": None,
+                 "jfm": replace(JFM_PRESETS["offline"], blocks=self.jfm.blocks)}
+        starting = self.labels or len(MODELS[self.model]) > 1 or self.model == "jfm-text"
+        return {branch: replace(self, model=STARTS[branch], **plain) for branch in self.branches
+                if starting and branch in STARTS and not self.encoders.pretrained(branch)}
 
     @property
     def train(self) -> TrainConfig:
@@ -147,13 +164,13 @@ def _config(experiment: Experiment, stage: Stage) -> dict:
 def over_folds(experiment: Experiment, results: Path | str) -> list[Run]:
     """The recorded runs of this very system: whatever fold and seed, but nothing else than the experiment says.
 
-    An experiment that names no protocol finds the runs under the corpus's usual one.
+    An experiment that names no protocol or classes finds the runs under the corpus's usual ones.
     """
     said = _said(experiment)
     wanted = _system(said)
     found = [r for r in recorded(results) if _system({name: r.config.get(name) for name in wanted}) == wanted
-             and is_under(r.config["protocol"], experiment.protocol, said["corpus"])]
-    for name in ("protocol", "text_weights", "speech_weights", "spectrogram_weights"):
+             and is_under(r.config["protocol"], experiment.protocol, said["corpus"], experiment.classes)]
+    for name in ("protocol", *(f"{branch}_weights" for branch in experiment.branches)):
         if len(of := {r.config.get(name) for r in found}) > 1:
             mend = "say which with protocol=" if name == "protocol" else f"keep those of one of them in {results}"
             raise BadInput(f"the recorded runs of this system were made with different {name}: {', '.join(of)}; {mend}")
@@ -172,9 +189,9 @@ def _said(experiment: Experiment) -> dict:
 
 
 def _system(said: dict) -> dict:
-    """The same as JSON keeps it, without fold, seeds and the protocol, which runs say by its full name."""
+    """The same as JSON keeps it, without fold, seeds, and what a run's protocol says by its title."""
     return json.loads(json.dumps(said), object_pairs_hook=lambda pairs: {
-        name: value for name, value in pairs if name not in ("fold", "seed", "protocol")})
+        name: value for name, value in pairs if name not in ("classes", "fold", "seed", "protocol")})
 
 
 def stage_of(experiment: Experiment) -> Stage:
@@ -196,7 +213,8 @@ def _train(experiment: Experiment, stage: Stage, starts: Mapping[str, Run], froz
     model = build(experiment, stage, fold, starts, find_device(device))
     parts = {name: stage.batches(ids, fold, modalities, 4 * config.batch_size, None, frozen.scored)
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
-    batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen.trained)
+    batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen.trained,
+                            positives=experiment.model == "jfm" and experiment.jfm.positives)
     fitted = fit(model, batches, config, stage.corpus.label_set.classes, folder=scratch, device=device,
                  on_epoch_end=_hooks(model), progress=progress, largest=batches.largest, **parts)
     metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share,

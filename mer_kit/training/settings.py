@@ -14,12 +14,13 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from mer_kit.errors import BadInput, pick, unknown
-from mer_kit.models import lsgmer
+from mer_kit.models import jfm, lsgmer
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.experiments import OWN, Experiment
 from mer_kit.training.presets import SETTINGS_OF
 
-WITHOUT = MappingProxyType({"lsgmer": lsgmer.WITHOUT})  # model -> what its paper's ablations leave out -> its settings
+WITHOUT = MappingProxyType({  # model -> what its paper's ablations leave out -> its settings
+    "lsgmer": lsgmer.WITHOUT, "jfm": jfm.WITHOUT})
 
 
 def parsed(pairs: Iterable[str]) -> dict[str, str]:
@@ -33,7 +34,8 @@ def parsed(pairs: Iterable[str]) -> dict[str, str]:
 def left_out(model: str, parts: Iterable[str]) -> dict[str, Any]:
     """The settings of a model without parts of it, by the names of its paper's ablations."""
     if parts and model not in WITHOUT:
-        raise BadInput(f"the model {model!r} has no parts to leave out by name; {', '.join(WITHOUT)} has")
+        raise BadInput(f"the model {model!r} has no parts to leave out by name; "
+                       f"expected one of: {', '.join(WITHOUT)}")
     return {f"{SETTINGS_OF[model]}.{name}": value for part in parts
             for name, value in pick(f"part of {model}", part, WITHOUT[model]).items()}
 

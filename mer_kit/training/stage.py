@@ -18,6 +18,8 @@ from mer_kit.corpora.corpus import Corpus
 from mer_kit.corpora.protocols import Fold, make_protocol, usual_scheme
 from mer_kit.encoders.acoustics import MEL_BANDS, SpecAugment, VocalTract
 from mer_kit.encoders.hub import UNUSED, HubEncoder, in_eval_mode
+from mer_kit.encoders.layers import first, pretrained_language, small_language
+from mer_kit.encoders.patches import pretrained_vision, small_vision
 from mer_kit.encoders.spectrogram import imagenet_alexnet, small_alexnet
 from mer_kit.encoders.speech import FrameEncoder, pretrained_speech_encoder, pretraining_model, standardised
 from mer_kit.encoders.text import load_tokenizer, offline_text_encoder, pretrained_text_encoder, train_tokenizer
@@ -33,9 +35,11 @@ SPECTROGRAMS = ("small", "imagenet", "imagenet fine-tuned")
 NONE_FROZEN: Mapping[str, FrozenStates] = MappingProxyType({})
 NEEDS = MappingProxyType({"text": "text", "speech": "audio"})  # modality -> what the corpus must hold
 _PRETRAINED = MappingProxyType({"text": pretrained_text_encoder, "speech": pretrained_speech_encoder})
-_READ = MappingProxyType({"text": ("history_turns", "max_tokens"), "speech": ("max_seconds", "clusters")})
+_READ = MappingProxyType({"text": ("history_turns", "max_tokens"), "speech": ("max_seconds", "clusters"),
+                          "vision": ("max_seconds",), "language": ()})
 _SIZES = MappingProxyType({"text": ("vocabulary", "text_dim", "text_layers", "dropout"),
-                           "speech": ("speech_dim", "speech_layers", "dropout")})
+                           "speech": ("speech_dim", "speech_layers", "dropout"),
+                           "vision": ("speech_dim", "dropout"), "language": ("text_dim", "dropout")})
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,16 @@ class Encoders:
     text, speech: "offline", or a Hugging Face id or folder, such as "bert-base-uncased", "facebook/wav2vec2-base".
     frozen, gradient_checkpointing: of those from the hub (offline ones train whole). spectrogram: LSGMER's second
     branch: "small", trained along, or AlexNet with its ImageNet weights, "imagenet" (frozen) or "imagenet fine-tuned".
+    text_layer: which hidden state of the hub's text encoder is read; None: the last. vision, language: where JFM's
+    patches with VTrans and its LTrans come from: "small", or a ViT and a BERT of the hub, which are always trained.
     """
 
     text: str = OFFLINE
     speech: str = OFFLINE
     spectrogram: str = "small"
+    vision: str = "small"
+    language: str = "small"
+    text_layer: int | None = None
     frozen: bool = False
     gradient_checkpointing: bool = False
     history_turns: int = 10
@@ -77,7 +86,10 @@ class Encoders:
         if modality == "spectrogram":
             return {"encoder": source}
         name = "/".join(Path(source).resolve().parts[-2:]) if _is_folder(source) else source
-        options = ("frozen", "gradient_checkpointing") if self.pretrained(modality) else _SIZES[modality]
+        options = _SIZES[modality]
+        if self.pretrained(modality):
+            options = ("frozen", "gradient_checkpointing") if modality in _PRETRAINED else ()
+            options += ("text_layer",) * (modality == "text" and self.text_layer is not None)
         return {"encoder": name, **{o: getattr(self, o) for o in (*_READ[modality], *options)}}
 
 
@@ -131,17 +143,19 @@ class Stage:
         return self._speech
 
     def batches(self, ids: tuple[str, ...], fold: Fold, modalities: tuple[str, ...], size: int, seed: int | None,
-                frozen: Mapping[str, FrozenStates] = NONE_FROZEN) -> Batches:
+                frozen: Mapping[str, FrozenStates] = NONE_FROZEN, positives: bool = False) -> Batches:
         """Batches of like length over what the model reads most of.
 
         frozen: modality -> states that stand in place of its inputs; with them comes the spectrogram, or its states.
+        positives: each class of a batch is in it twice or more.
         """
         text = frozen.get("text") or (self.text(fold)[1] if "text" in modalities else None)
         speech = frozen.get("speech") or (self.speech if "speech" in modalities else None)
         spectrogram = frozen.get("spectrogram") or (self.spectrogram if frozen else None)
         lengths = [len(speech(u)) if speech else len(text(u)[0]) for u in ids]
         return Batches(ids, lengths, size, lambda chosen: collate(
-            chosen, text, speech, self.numbers, spectrogram), seed)
+            chosen, text, speech, self.numbers, spectrogram), seed,
+            classes=[self.numbers[u] for u in ids] if positives else None)
 
     @property
     def frames(self) -> SpeechInputs:
@@ -160,18 +174,33 @@ class Stage:
         """Of an utterance, (frames of 10 ms, 80)."""
         return self.bands(self.frames(utterance))
 
-    def encoder(self, modality: str, fold: Fold, seed: int) -> nn.Module:
-        """A new encoder of "text", "speech" or "spectrogram": drawn by `seed`, or a copy of what came with weights."""
+    def encoder(self, modality: str, fold: Fold, seed: int, layers: int | None = None) -> nn.Module:
+        """A new encoder of one of Encoders' names: drawn by `seed`, or a copy of what came with weights.
+
+        layers: how many of them "vision" and "language" have, the first ones; None: all that came with weights.
+        """
         sizes = self.encoders
-        if sizes.pretrained(modality):
-            return deepcopy(self._pretrained(modality))
+        if not sizes.pretrained(modality):
+            return self._drawn(modality, fold, seed, layers)
+        encoder = deepcopy(self._pretrained(modality))
+        if modality == "vision":
+            encoder.layers = first(encoder.layers, layers)
+        return first(encoder, layers) if modality == "language" else encoder
+
+    def _drawn(self, modality: str, fold: Fold, seed: int, layers: int | None) -> nn.Module:
+        sizes = self.encoders
+        if modality == "text":
+            return offline_text_encoder(len(self.text(fold)[0]), sizes.text_dim, sizes.text_layers,
+                                        dropout=sizes.dropout, max_tokens=sizes.max_tokens + 10, seed=seed)
+        if modality == "language":
+            return small_language(layers, sizes.text_dim, dropout=sizes.dropout, seed=seed)
+        if modality == "vision":
+            return small_vision(layers, sizes.speech_dim, dropout=sizes.dropout, seconds=sizes.max_seconds, seed=seed,
+                                augment=nn.Sequential(VocalTract(), SpecAugment()))
         if modality == "spectrogram":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 return small_alexnet()
-        if modality == "text":
-            return offline_text_encoder(len(self.text(fold)[0]), sizes.text_dim, sizes.text_layers,
-                                        dropout=sizes.dropout, max_tokens=sizes.max_tokens + 10, seed=seed)
         return FrameEncoder(dim=sizes.speech_dim, layers=sizes.speech_layers, dropout=sizes.dropout,
                             augment=nn.Sequential(VocalTract(), SpecAugment()))
 
@@ -191,9 +220,15 @@ class Stage:
     def _load(self, modality: str) -> nn.Module:
         if modality == "spectrogram":
             return imagenet_alexnet(frozen=self.encoders.spectrogram == "imagenet")
+        source = getattr(self.encoders, modality)
+        if modality == "language":
+            return pretrained_language(source)
+        if modality == "vision":
+            return pretrained_vision(source, seconds=self.encoders.max_seconds)
         options = {"frozen": self.encoders.frozen, "gradient_checkpointing": self.encoders.gradient_checkpointing,
-                   "dtype": torch.float32} | ({"augment": True} if modality == "speech" else {})
-        return _PRETRAINED[modality](getattr(self.encoders, modality), **options)
+                   "dtype": torch.float32}
+        own = {"layer": self.encoders.text_layer} if modality == "text" else {"augment": True}
+        return _PRETRAINED[modality](source, **options, **own)
 
     def codes(self, encoder: nn.Module, utterances: tuple[str, ...], seed: int,
               device: torch.device | str) -> tuple[list[np.ndarray], Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +16,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from mer_kit.evaluation.metrics import scores
-from mer_kit.evaluation.published import beside
+from mer_kit.evaluation.published import OUR_NAME, beside, published
 from mer_kit.evaluation.statistics import interval, paired_cluster_bootstrap
 from mer_kit.training.experiments import Experiment, over_folds, run
 from mer_kit.training.runs import Run, join
@@ -35,6 +36,7 @@ class Study:
     paper: str = ""  # as in `published`; empty: a study of ours
     table: str = ""
     reasons: Mapping[str, str] = field(default_factory=lambda: NO_REASONS)  # system -> why it is not run here
+    printed: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> the paper's system and modality
 
     @property
     def experiments(self) -> list[Experiment]:
@@ -65,10 +67,10 @@ def study_table(study: Study, results: Path | str, metrics: tuple[str, ...] = ("
     """What was recorded of each row, and how far it is from the reference row.
 
     Columns COLUMNS: mean, low, high over folds and seeds; run: the protocol and the number of runs; change, change_low,
-    change_high, p: against the reference on the utterances, folds and seeds that both have, by the paired bootstrap
-    over dialogues. Fractions. Rows that were not recorded are left out.
+    change_high, p: against the reference, by the paired bootstrap over dialogues. Fractions. Rows that were not
+    recorded are left out; all others stand on the folds and seeds that every one of them has.
     """
-    said = {name: found for name, row in study.rows.items() if len(found := predictions(row, results))}
+    said = _on_common_runs({name: found for name, row in study.rows.items() if len(found := predictions(row, results))})
     rows = []
     for name, table in said.items():
         for metric in metrics:
@@ -82,7 +84,17 @@ def study_table(study: Study, results: Path | str, metrics: tuple[str, ...] = ("
 
 
 def beside_published(study: Study, ours: pd.DataFrame) -> pd.DataFrame:
-    """A `study_table` of a paper's table in the form of `published.beside`: percent, and why a row was not run here."""
+    """A `study_table` of a paper's table in the form of `published.beside`: percent, and why a row was not run here.
+
+    Where the paper prints changes against a row ("Acc change"), ours against the study's reference stand beside them.
+    """
+    changes = ours.dropna(subset="change").drop(columns=["mean", "low", "high"]).rename(
+        columns={"change": "mean", "change_low": "low", "change_high": "high"})
+    ours = pd.concat([ours, changes.assign(metric=changes["metric"] + " change")])
+    if study.printed:
+        ours[["system", "modality"]] = [study.printed[row] for row in ours["system"]]
+    table = published(study.paper, study.table)
+    ours = ours[ours["metric"].isin(table["metric"].replace(OUR_NAME))]
     return beside(ours, study.paper, study.table, study.reasons)
 
 
@@ -90,6 +102,13 @@ def predictions(row: Row, results: Path | str) -> pd.DataFrame:
     """The recorded predictions of a row over folds and seeds, as `runs.join` gives them; empty where there are none."""
     tables = [_joined(over_folds(experiment, results)) for experiment in _parts(row)]
     return tables[0] if len(tables) == 1 or not all(map(len, tables)) else _score_fused(*tables)
+
+
+def _on_common_runs(said: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Predictions of systems on the folds and seeds that all have; as they are where there are none such."""
+    of = {name: pd.MultiIndex.from_frame(table[["fold", "seed"]]) for name, table in said.items()}
+    common = reduce(pd.MultiIndex.intersection, (index.unique() for index in of.values())) if of else ()
+    return {name: table[of[name].isin(common)] for name, table in said.items()} if len(common) else said
 
 
 def _joined(runs: list[Run]) -> pd.DataFrame:
