@@ -150,10 +150,11 @@ def weights(preset: Annotated[str, typer.Option(help="Whose encoders: paper.")] 
     """Download a preset's encoders into the hub's cache, for machines that will be offline."""
     from mer_kit.encoders.hub import download
     from mer_kit.encoders.spectrogram import imagenet_alexnet
-    from mer_kit.training.presets import MODELS, PRESETS
+    from mer_kit.training.presets import PRESETS
 
     used = [p.encoders for p in pick("preset", preset, PRESETS).values()]
-    sources = [getattr(encoders, m) for encoders in used for m in MODELS["lemer"] if encoders.pretrained(m)]
+    sources = [getattr(encoders, kind) for encoders in used for kind in ("text", "speech", "vision", "language")
+               if encoders.pretrained(kind)]
     for source in dict.fromkeys(sources):
         folder = download(source)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30

@@ -113,8 +113,8 @@ def test_weights_are_fetched_with_their_sizes_or_refused_in_one_sentence(call, m
         features=[torch.nn.Conv2d(3, 1, 1)]))
     done = call("prepare", "weights", "--preset", "paper")
     assert fetched == ["bert-base-uncased", "facebook/wav2vec2-conformer-rel-pos-large", "roberta-base",
-                       "microsoft/wavlm-large", "alexnet"]
-    assert done.exit_code == 0 and done.stdout.count("0.50 GiB, revision") == 4
+                       "microsoft/wavlm-large", "google/vit-base-patch16-224-in21k", "alexnet"]
+    assert done.exit_code == 0 and done.stdout.count("0.50 GiB, revision") == 5
     monkeypatch.undo()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     done = call("prepare", "weights")

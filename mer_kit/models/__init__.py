@@ -1,4 +1,4 @@
-"""The three papers, one file each, and how each of them calls its encoders."""
+"""The three papers, and how each of them calls its encoders."""
 
 from __future__ import annotations
 
