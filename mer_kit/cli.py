@@ -16,7 +16,7 @@ from mer_kit.console import ROWS, err, frame_table, listing, out, plain
 from mer_kit.errors import BadInput, MerKitError, pick
 from mer_kit.install import ROOT
 from mer_kit.machine import find_chromium
-from mer_kit.train_cli import Device, OnError, study, train
+from mer_kit.train_cli import Device, OnError, board, study, train
 
 FAILED, MISUSED = 1, 2  # exit codes
 
@@ -59,6 +59,7 @@ prepare = typer.Typer(no_args_is_help=True, help="Make what is needed once, befo
 app.add_typer(prepare, name="prepare")
 app.command()(train)
 app.command()(study)
+app.command()(board)
 
 Executed = Annotated[Path, typer.Option("--out", help="Folder for the executed copies and their records.")]
 Report = Annotated[Path, typer.Option(help="Folder for the report.")]

@@ -31,16 +31,16 @@ def plain(value: object) -> Text:
     return Text(re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "�", text))
 
 
-def frame_table(frame: pd.DataFrame, title: str) -> Table:
-    """A frame with its index as a table of up to ROWS rows; numbers stand to the right."""
-    more = f"… and {len(frame) - ROWS} more" if len(frame) > ROWS else None
+def frame_table(frame: pd.DataFrame, title: str, rows: int = ROWS) -> Table:
+    """A frame with its index as a table of up to so many rows; numbers stand to the right."""
+    more = f"… and {len(frame) - rows} more" if len(frame) > rows else None
     table = Table(title=plain(title), title_justify="left", title_style="bold", caption=more, caption_justify="left",
                   box=box.SIMPLE_HEAD, pad_edge=False)
     for name in frame.index.names:
         table.add_column(plain(name or ""))
     for column in frame.columns:
         table.add_column(plain(column), justify="right" if frame[column].dtype.kind in "iuf" else "left")
-    for index, row in zip(frame.index[:ROWS], frame[:ROWS].itertuples(index=False), strict=True):
+    for index, row in zip(frame.index[:rows], frame[:rows].itertuples(index=False), strict=True):
         table.add_row(*map(plain, (*(index if isinstance(index, tuple) else (index,)), *row)))
     return table
 

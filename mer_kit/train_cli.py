@@ -1,4 +1,4 @@
-"""The commands that train: one run, or all runs of a table."""
+"""The commands that train, one run or all runs of a table, and that show what came of it."""
 
 from __future__ import annotations
 
@@ -96,13 +96,14 @@ def study(name: Annotated[str, typer.Argument(help="Such as le-mer/table-3; with
     from mer_kit.corpora import load_corpus
     from mer_kit.corpora.protocols import make_protocol, usual_scheme
     from mer_kit.training import runs, studies
+    from mer_kit.training.comparison import COMPARISONS
     from mer_kit.training.jfm_studies import STUDIES as JFM
     from mer_kit.training.lemer_studies import STUDIES as LEMER
     from mer_kit.training.lsgmer_studies import STUDIES as LSGMER
 
-    known = {**LEMER, **LSGMER, **JFM}
+    known = {**LEMER, **LSGMER, **JFM, **COMPARISONS}
     if not name:
-        out.print("\n".join(f"{name:<18} {study.question}" for name, study in known.items()))
+        out.print("\n".join(f"{name:<20} {study.question}" for name, study in known.items()))
         return
     chosen = pick("study", name, known).on(corpus=corpus, data_dir=data_dir, protocol=protocol)
     if record:
@@ -114,8 +115,32 @@ def study(name: Annotated[str, typer.Argument(help="Such as le-mer/table-3; with
     if not len(table):
         under = f" under {protocol}" if protocol else ""
         raise Missing(f"nothing of {name} on {corpus}{under} is recorded in {results}; run it with --record")
-    shown = table.drop(columns="run").round(4).set_index("system")
-    out.print(frame_table(shown, f"{name}: {chosen.question} ({table['run'].iloc[0]})"))
+    percent = table.columns.difference(["system", "metric", "run", "p"])
+    shown = table.assign(**(100 * table[percent]).map("{:.1f}".format, na_action="ignore"),
+                         p=table["p"].map("{:.3f}".format, na_action="ignore")).drop(columns="run").set_index("system")
+    title = f"{name}: {chosen.question} ({table['run'].iloc[0]}; percent and points)"
+    out.print(frame_table(shown, title, rows=len(shown)))
+
+
+def board(paper: Annotated[str | None, typer.Option(help="LE-MER, LSGMER or JFM; else all three.")] = None,
+          table: Annotated[str | None, typer.Option(help='One of its tables, such as "Table 3".')] = None,
+          corpus: Annotated[str, typer.Option(help="Stands in where nothing on a paper's own is recorded.")] = "duet",
+          protocol: Protocol = "",
+          results: Annotated[Path, typer.Option(help="Where runs are recorded.")] = ROOT / "results",
+          to: Annotated[Path | None, typer.Option(help="Also write all columns to this .parquet or .csv.")] = None
+          ) -> None:
+    """Show every number that the papers print, with what was measured here beside it, or why it was not."""
+    from mer_kit.evaluation.published import published
+    from mer_kit.training import board as results_board
+
+    published(paper, table)  # a wrong name is refused before anything is read
+    rows = results_board.board(results, corpus, protocol)
+    chosen = rows[rows["paper"].eq(paper or rows["paper"]) & rows["table"].eq(table or rows["table"])]
+    for (paper, table), of in chosen.groupby(["paper", "table"], sort=False):
+        shown = results_board.lookup(of).drop(columns=["paper", "table"]).set_index("system")
+        out.print(frame_table(shown, f"{paper}, {table}", rows=len(shown)))
+    if to:
+        results_board.write(chosen, to)
 
 
 def _rates(pairs: list[str]) -> dict[str, float]:

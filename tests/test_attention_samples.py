@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,9 +14,15 @@ from small_lemer import FRAMES, TOKENS, C, batch_of, close, model, unimodal
 
 from mer_kit.corpora import load_corpus
 from mer_kit.corpora.audio import AudioReader
-from mer_kit.errors import BadInput
+from mer_kit.errors import BadInput, Missing
 from mer_kit.evaluation.grounding import frame_grounding, loudest_frame, rarest_word, token_grounding
-from mer_kit.training.attention import attention_samples, grounding, grounding_summary, word_attention
+from mer_kit.training.attention import (
+    attention_samples,
+    features_of,
+    grounding,
+    grounding_summary,
+    word_attention,
+)
 
 RATE = 25.0  # frames a second
 
@@ -55,6 +62,15 @@ def test_a_unimodal_model_gives_what_it_has():
     assert sorted(samples) == ["features/u0", "features/u1", "features/u2"]
     with torch.no_grad():
         close(torch.stack(list(samples.values())), plain.eval()(batch_of()).features)
+
+
+def test_features_are_rows_by_utterance(lemer):
+    samples = attention_samples(lemer, [batch_of()])
+    table = features_of(SimpleNamespace(attention=samples))
+    assert table.index.tolist() == ["u0", "u1", "u2"]
+    assert (table.loc["u1"].to_numpy() == samples["features/u1"].numpy()).all()
+    with pytest.raises(Missing, match=r"keeps no features.*delete abc in its ledger"):
+        features_of(SimpleNamespace(attention={}, folder=Path("runs/abc")))
 
 
 def test_a_model_that_names_no_features_keeps_none(lemer):

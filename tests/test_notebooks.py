@@ -17,6 +17,9 @@ SMALL: dict[str, dict] = {  # number of a notebook -> the parameters that make i
     "03": {"EPOCHS": 1},
     "04": {"EPOCHS": 1},
     "05": {"EPOCHS": 1},
+    "06": {"EPOCHS": 1},
+    "07": {"EPOCHS": 1},
+    "08": {"EPOCHS": 1, "PROJECTIONS": "pca"},
 }
 
 every_notebook = pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
@@ -69,10 +72,17 @@ def test_small_sizes_name_notebooks_that_exist():
     assert set(SMALL) <= {path.stem[:2] for path in ALL}
 
 
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    """One for all: notebooks share runs, as they do in a demo."""
+    return tmp_path_factory.mktemp("ledger")
+
+
 @every_notebook
-def test_it_runs_to_its_end(notebook, tmp_path):
+def test_it_runs_to_its_end(notebook, ledger, tmp_path):
     small = SMALL.get(notebook.stem[:2], {})
-    own = {name: str(tmp_path) for name in ("FIGURES_DIR", "LEDGER") if name in parameters_of(notebook)}
+    known = parameters_of(notebook)
+    own = {name: str(where) for name, where in (("FIGURES_DIR", tmp_path), ("LEDGER", ledger)) if name in known}
     ended = run_notebook(notebook, plan([notebook], small | own)[notebook], tmp_path, cell_timeout=300)
     assert ended["status"] == "ok", ended["error"]
     for cell in code(tmp_path / notebook.name):

@@ -92,6 +92,32 @@ def test_two_attentions_and_their_difference_share_their_rows():
     assert [line.get_xdata()[0] for line in figure.axes[1].get_lines()] == [0.2, 0.5]
 
 
+def test_any_lines_stand_on_the_axis_with_their_own_symbols():
+    lines = {"block 1": "#0B6E8F", "block 2": "#B2452B"}
+    figure = plots.attention_in_time(G_S[:, :2], G_T[:, :2], lines=lines, samples=np.zeros(8000), words=WORDS,
+                                     word_starts=(0.1, 0.4, 0.4), word_ends=(0.4, 0.4, 0.9), frame_rate=25,
+                                     symbols=("patches", "words"))
+    voice, text = figure.axes[:2]
+    assert {line.get_label(): to_hex(line.get_color()).upper() for line in voice.get_lines()} == lines
+    assert (voice.get_ylabel(), text.get_ylabel()) == ("patches", "words") and voice.get_xlim() == (0, 0.9)
+
+
+def test_joint_vectors_are_rows_block_by_block_over_time_and_words():
+    random = np.random.default_rng(1)
+    of_patches, of_words = random.random((10, 2, 3)), random.random((3, 2, 3))
+    figure = plots.joint_maps(of_patches, of_words, samples=np.zeros(12_800), words=WORDS, word_starts=(0.1, 0.4, 0.4),
+                              word_ends=(0.4, 0.4, 0.8), frame_rate=12.5, truth=TRUTH, title="t")
+    mel, text = figure.axes[:2]
+    for ax, weights in ((mel, of_patches), (text, of_words)):
+        [mesh] = [c for c in ax.collections if hasattr(c, "get_coordinates")]
+        assert (mesh.get_array() == [[weights[k, r // 3, r % 3] for k in range(len(weights))] for r in range(6)]).all()
+        assert [t.get_text() for t in ax.get_yticklabels()][3] == "2: v1" and ax.get_ylim() == (6, 0)
+    edges = text.collections[0].get_coordinates()[0, :, 0].tolist()
+    assert edges == pytest.approx([0.1, 0.4, 0.6, 0.8]) and mel.get_xlim() == (0, 0.8)
+    assert [line.get_xdata()[0] for line in mel.get_lines()] == [0.2, 0.5]
+    assert [t.get_weight() for t in text.texts] == ["normal", "normal", "bold"] and not text.patches
+
+
 DIAGRAMS = {  # name -> function, boxes, arrows, equations that a reader looks for
     "lemer": (plots.lemer_diagram, LEMER_BOXES, LEMER_ARROWS, {"(1)", "(7)", "(9)", "(10)"}),
     "lsgmer": (plots.lsgmer_diagram, LSGMER_BOXES, LSGMER_ARROWS, {f"({n})" for n in range(1, 20)} - {"(19)"}),

@@ -41,6 +41,28 @@ def test_points_stand_by_class_in_its_colour_and_mark():
     assert [t.get_text() for t in ax.figure.legends[0].get_texts()] == list(LABELS.classes)
 
 
+def test_labels_are_stars_among_the_points():
+    stars = np.arange(8.0).reshape(4, 2)
+    ax = plots.embedding(POINTS, labels=TRUTH, label_set=LABELS, label_points=stars)
+    drawn = ax.collections[len(LABELS):]
+    np.testing.assert_allclose(np.concatenate([c.get_offsets() for c in drawn]), stars)
+    assert [to_hex(c.get_facecolor()[0]).upper() for c in drawn] == [colour(c) for c in LABELS.classes]
+
+
+def test_labels_walk_a_panel_an_epoch_a_row_a_system():
+    slow, fast = (np.random.default_rng(i).normal(size=(epochs, 4, 2)) for i, epochs in ((0, 11), (1, 8)))
+    figure = plots.label_paths({"slow": slow, "fast": fast}, label_set=LABELS, panels=3, title="t")
+    axes = np.reshape(figure.axes, (2, 3))
+    assert [ax.get_title(loc="left") + ax.get_title() for ax in axes[0]] == ["epoch 0", "epoch 5", "epoch 10"]
+    assert [row[0].get_ylabel() for row in axes] == ["slow", "fast"]
+    for row, way in zip(axes, (slow, fast), strict=True):
+        for ax, epoch in zip(row, (0, 5, 10), strict=True):
+            np.testing.assert_allclose(ax.lines[2].get_xydata(), way[: epoch + 1, 2])
+            np.testing.assert_allclose(np.concatenate([c.get_offsets() for c in ax.collections]),
+                                       way[min(epoch, len(way) - 1)])
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == list(LABELS.classes)
+
+
 def test_there_is_a_mark_for_each_class_of_the_largest_set():
     assert len(MARKERS) >= len(label_set("duet-7")) == len(set(MARKERS))
 

@@ -75,6 +75,23 @@ def test_a_curve_keeps_the_order_of_the_study():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["C1", "C2", "C4"] and ax.get_xlabel() == "K"
 
 
+COSTS = pd.DataFrame({"GiB": [1.0, 2.5], "s a step": [0.1, 0.4]}, ["N = 1", "|v_j| = 16"])
+
+
+@pytest.mark.parametrize("scores", [None, TABLE.head(0)])
+def test_costs_have_a_panel_each_and_none_for_scores_that_are_not_there(scores):
+    figure = plots.costs(COSTS, xlabel="N", scores=scores, title="t")
+    assert [ax.get_ylabel() for ax in figure.axes] == ["GiB", "s a step"] and figure.get_suptitle() == "t"
+    assert [[bar.get_height() for bar in ax.patches] for ax in figure.axes] == [[1.0, 2.5], [0.1, 0.4]]
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["1", "16"]
+
+
+def test_scores_stand_before_what_they_cost():
+    first, *rest = plots.costs(COSTS, xlabel="N", scores=TABLE).axes
+    drawn = {bar.get_label(): bar.lines[0].get_ydata().tolist() for bar in first.containers}
+    assert drawn["WA"] == pytest.approx([80, 75, 81]) and len(rest) == 2 and first.get_xlabel() == "N"
+
+
 @pytest.mark.parametrize("parts", [["words", "voice"], ["words"]])
 def test_grounding_has_a_panel_for_each_part_and_chance_as_a_line(parts):
     sources = ["C1", "untrained", "chance"]

@@ -40,6 +40,20 @@ def test_lsgmer_trains_over_states_of_the_unimodal_runs_without_history(ledger):
     utterance = finished.predictions["id"][0]
     assert finished.attention[f"gate/{utterance}"].sum() == pytest.approx(1)
     assert set(finished.grounding["part"]) == {"words", "voice"}
+    way = finished.attention["labels/L"]
+    assert way.shape == (3, 4, 16) and torch.equal(way[0], finished.weights["L_start"])
+    assert torch.equal(way[int(finished.metrics["best_epoch"])], finished.weights["L"])
+    assert not any(name.startswith("labels/") for name in finished.history)
+
+
+def test_a_restored_model_shows_what_its_run_attended_to(ledger):
+    finished, trained = (do(SMALL_LSGMER, ledger, progress=False) for do in (run, restored))
+    utterance = finished.predictions["id"][0]
+    again = trained.samples([utterance], maps=0)
+    for name in ("label_token", "label_frame", "words", "features"):
+        torch.testing.assert_close(again[f"{name}/{utterance}"], finished.attention[f"{name}/{utterance}"], atol=1e-4,
+                                   rtol=1e-4)
+    assert f"token_frame/{utterance}" not in again and again["frame_rate"] == finished.attention["frame_rate"]
 
 
 @pytest.mark.parametrize("model", ["text", "speech", "lemer", "lsgmer"])

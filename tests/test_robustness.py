@@ -15,7 +15,7 @@ from mer_kit.errors import BadInput
 from mer_kit.models.lsgmer import LSGMERConfig
 from mer_kit.training.experiments import run
 from mer_kit.training.restore import restored
-from mer_kit.training.robustness import LOST, SNRS, damages, gates_under, under
+from mer_kit.training.robustness import LOST, SNRS, damage, damages, gates_under, under
 
 TONE = np.sin(np.arange(4000) / 7).astype(np.float32)
 WORDS = " ".join(f"w{i}" for i in range(400))
@@ -58,6 +58,17 @@ def test_damage_is_drawn_by_seed_and_utterance(name, kind, given):
     assert np.array_equal(first("a", given), again("a", given)), "no state is left behind"
 
 
+def test_damage_of_ones_own_is_that_of_the_list():
+    for own, name in ((damage(10, seed=3), "noise at 10 dB"), (damage(muted=True), "sound muted"),
+                      (damage(words_lost=0.5, seed=3), "50% of words lost"), (damage(), "as it is")):
+        assert own.keys() == damages(3)[name].keys()
+        for kind, damaged in own.items():
+            given = {"words": WORDS, "sound": TONE}[kind]
+            assert np.array_equal(damaged("u", given), damages(3)[name][kind]("u", given))
+    both = damage(0, muted=True, words_lost=1.0)
+    assert not both["sound"]("u", TONE).any() and both["words"]("u", WORDS) == "", "silence has no noise"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with experiments_on(slice_of_duet()):
@@ -98,9 +109,9 @@ def test_a_model_hears_the_damage_that_it_reads(answers):
     said = answers.pivot(index="id", columns=["system", "damage"], values="p_sad")
     for system, heard in {"LSGMER": {"sound", "words"}, "LE-MER": {"sound", "words"}, "text": {"words"},
                           "speech": {"sound"}}.items():
-        for damage in ("noise at 0 dB", "sound muted", "all words lost"):
-            changed = not np.allclose(said[system, damage], said[system, "as it is"], atol=1e-6)
-            assert changed == (("words" if "words" in damage else "sound") in heard), (system, damage)
+        for name in ("noise at 0 dB", "sound muted", "all words lost"):
+            changed = not np.allclose(said[system, name], said[system, "as it is"], atol=1e-6)
+            assert changed == (("words" if "words" in name else "sound") in heard), (system, name)
 
 
 def test_an_utterance_asked_alone_has_the_same_damage(models, answers):
@@ -109,6 +120,17 @@ def test_an_utterance_asked_alone_has_the_same_damage(models, answers):
     alone = trained.predict(ids, **damages()["noise at 0 dB"]).set_index("id").loc[ids]
     among = answers.query("system == 'LSGMER' and damage == 'noise at 0 dB'").set_index("id").loc[ids]
     np.testing.assert_allclose(alone["p_sad"], among["p_sad"], atol=1e-5)
+
+
+def test_former_turns_lose_their_words_whether_they_are_asked_or_not(models):
+    trained, words = models["text"], damages()["all words lost"]
+    rows = trained.stage.rows.loc[list(trained.fold.test)]
+    last = rows.groupby("dialogue")["turn"].idxmax().iloc[0]
+    emptied, alone = (trained.predict([last], **given).iloc[0] for given in (words, words | {"history_turns": 0}))
+    assert emptied["p_sad"] == pytest.approx(alone["p_sad"], abs=1e-5)
+    assert abs(trained.predict([last])["p_sad"].item() - alone["p_sad"]) > 1e-5
+    among = trained.predict(trained.fold.test, **words).set_index("id").loc[last]
+    assert among["p_sad"] == pytest.approx(emptied["p_sad"], abs=1e-5)
 
 
 def test_without_words_and_sound_all_utterances_of_a_length_are_one(models):

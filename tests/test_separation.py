@@ -10,7 +10,14 @@ import torch
 from scipy.spatial.distance import cosine
 
 from mer_kit.errors import BadInput, Missing
-from mer_kit.evaluation.separation import class_ratio, projection, separation_table, silhouettes
+from mer_kit.evaluation.separation import (
+    class_ratio,
+    nearest_labels,
+    projected_together,
+    projection,
+    separation_table,
+    silhouettes,
+)
 
 LABELS = ["sad", "sad", "happy", "happy", "angry", "sad"]
 
@@ -65,7 +72,7 @@ def clouds():
     return features, np.repeat(["a", "b", "c"], 20)
 
 
-@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["pca", "tsne", pytest.param("umap", marks=pytest.mark.slow)])
 def test_a_projection_keeps_neighbours_and_repeats_itself(clouds, method):
     features, labels = clouds
     points = projection(features, method, seed=1)
@@ -82,6 +89,27 @@ def test_few_utterances_can_be_projected_and_fewer_not(features):
         projection(features[:3])
     with pytest.raises(BadInput, match=r"unknown projection 'tsn'.*did you mean 'tsne'"):
         projection(features, "tsn")
+
+
+def test_the_principal_plane_is_that_of_the_singular_vectors(features):
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    centred = unit - unit.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.abs(projection(features, "pca")), np.abs(u[:, :2] * s[:2]), atol=1e-9)
+
+
+def test_labels_are_projected_with_their_utterances(features):
+    points, stars = projected_together(features, features[:2], "pca")
+    np.testing.assert_allclose(stars, points[:2], atol=1e-9)
+    points, stars = projected_together(features, None, "pca")
+    np.testing.assert_array_equal(points, projection(features, "pca"))
+    assert stars is None
+
+
+def test_the_nearest_label_is_that_of_the_smallest_angle(features):
+    labels = np.random.default_rng(3).normal(size=(3, 4))
+    expected = [min(range(3), key=lambda c: cosine(x, labels[c])) for x in features]
+    assert nearest_labels(features, labels * [[1], [9], [0.1]]).tolist() == expected
 
 
 def test_a_missing_umap_is_named(features, monkeypatch):

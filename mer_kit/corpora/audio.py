@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -38,16 +41,21 @@ def fault(path: str | Path, check: str = "header", part: tuple[float, float] | N
     return None
 
 
-def _decode(path: Path, part: tuple[float, float] | None, read: bool = True) -> tuple[np.ndarray, int]:
-    """Samples (n, channels) as float32 and their rate in Hz; without `read`, all that can be told from the header."""
+def _decode(source: Path | bytes, part: tuple[float, float] | None = None,
+            read: bool = True) -> tuple[np.ndarray, int]:
+    """Samples (n, channels) as float32 and their rate in Hz; without `read`, all that can be told from the header.
+
+    source: a file, or its bytes.
+    """
     try:
-        if not path.is_file():
+        if isinstance(source, Path) and not source.is_file():
             raise _Fault("the audio file is missing")
-        if path.stat().st_size == 0:
-            raise _Fault("the audio file is empty (0 bytes)")
-        if _is_truncated(path):
-            raise _Fault("the audio file is truncated (its header promises more than there is)")
-        with sf.SoundFile(path) as file:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as raw:
+            if raw.seek(0, os.SEEK_END) == 0:
+                raise _Fault("the audio file is empty (0 bytes)")
+            if _is_truncated(raw):
+                raise _Fault("the audio file is truncated (its header promises more than there is)")
+        with sf.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
             frames = _seek(file, part) if file.frames else 0
             samples, rate = file.read(frames if read else 0, dtype="float32", always_2d=True), file.samplerate
     except (sf.LibsndfileError, RuntimeError, OSError) as error:
@@ -84,25 +92,25 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0].split(": ")[-1].strip(" .")
 
 
-def _is_truncated(path: Path) -> bool:
+def _is_truncated(file: BinaryIO) -> bool:
     """Does a WAV's data chunk reach past the end of the file, or an Ogg stream lack (part of) its last page?"""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        magic = file.read(12)
-        if magic[:4] == b"RIFF":
-            while len(head := file.read(8)) == 8:
-                name, length = head[:4], struct.unpack("<I", head[4:])[0]
-                if name == b"data":
-                    return length not in (0, 0xFFFFFFFF) and file.tell() + length > size  # 0, -1: streamed
-                file.seek(length + length % 2, 1)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    magic = file.read(12)
+    if magic[:4] == b"RIFF":
+        while len(head := file.read(8)) == 8:
+            name, length = head[:4], struct.unpack("<I", head[4:])[0]
+            if name == b"data":
+                return length not in (0, 0xFFFFFFFF) and file.tell() + length > size  # 0, -1: streamed
+            file.seek(length + length % 2, os.SEEK_CUR)
+        return True
+    if magic[:4] == b"OggS":
+        file.seek(max(0, size - 2 * 65_536))
+        tail = file.read()
+        page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
+        if len(page) < 27 or not page[5] & 4:  # bit 2: end of stream
             return True
-        if magic[:4] == b"OggS":
-            file.seek(max(0, size - 2 * 65_536))
-            tail = file.read()
-            page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
-            if len(page) < 27 or not page[5] & 4:  # bit 2: end of stream
-                return True
-            return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])  # header, segment table, segments
+        return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])  # header, segment table, segments
     return False
 
 
@@ -132,10 +140,18 @@ class AudioReader:
     def __call__(self, utterance: Utterance) -> np.ndarray:
         if utterance.audio is None:
             raise Missing(f"utterance {utterance.id} has no audio; expected a path to a sound file")
+        part = (utterance.start, utterance.end) if utterance.segment else None
+        return self._read(utterance.audio, f"{utterance.audio}: utterance {utterance.id}", part)
+
+    def decoded(self, data: bytes, name: str) -> np.ndarray:
+        """The samples in the bytes of a sound file, such as an upload, which is written nowhere; name: for errors."""
+        return self._read(bytes(data), name)
+
+    def _read(self, source: Path | bytes, name: str, part: tuple[float, float] | None = None) -> np.ndarray:
         try:
-            samples, rate = _decode(utterance.audio, (utterance.start, utterance.end) if utterance.segment else None)
+            samples, rate = _decode(source, part)
         except _Fault as why:
-            raise BadInput(f"{utterance.audio}: utterance {utterance.id}: {why}") from None
+            raise BadInput(f"{name}: {why}") from None
         self.counts["mixed down"] += samples.shape[1] > 1
         return self._fit(self._resample(samples.mean(axis=1), rate))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_samples
 from sklearn.preprocessing import normalize
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from mer_kit.errors import BadInput, Missing, unknown
 from mer_kit.evaluation.statistics import cluster_interval
 
-PROJECTIONS = ("tsne", "umap")
+PROJECTIONS = ("pca", "tsne", "umap")
 
 
 def silhouettes(features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -52,8 +53,8 @@ def separation_table(systems: dict[str, np.ndarray], labels: Sequence[str], clus
 def projection(features: np.ndarray, method: str = "tsne", seed: int = 0) -> np.ndarray:
     """(n, 2): features (n, d) on a plane, neighbours by cosine kept near; nothing else in the picture can be relied on.
 
-    method: "tsne", which starts from the two principal components, or "umap", which the package umap-learn has; another
-    seed gives another picture of it.
+    method: "pca", the two directions of most variance; "tsne", which starts from them; or "umap", which the package
+    umap-learn has. Another seed gives another picture by the last two.
     """
     features = np.asarray(features, dtype=float)
     if method not in PROJECTIONS:
@@ -66,7 +67,22 @@ def projection(features: np.ndarray, method: str = "tsne", seed: int = 0) -> np.
         except ImportError:
             raise Missing("umap-learn is not installed; install it (pip install umap-learn), or take 'tsne'") from None
         drawn = UMAP(n_neighbors=min(15, len(features) - 1), random_state=seed, n_jobs=1)
+    elif method == "pca":
+        drawn = PCA(2, svd_solver="full")
     else:
         drawn = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=seed)
     with threadpool_limits(1):  # sums split otherwise change the picture; and UMAP would leave torch its own threads
         return drawn.fit_transform(normalize(features))
+
+
+def projected_together(features: np.ndarray, labels: np.ndarray | None, method: str = "tsne",
+                       seed: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+    """`projection` of features (n, d) with label embeddings (C, d) among them: places (n, 2), and of labels (C, 2)."""
+    if labels is None:
+        return projection(features, method, seed), None
+    return tuple(np.split(projection(np.concatenate([features, labels]), method, seed), [len(features)]))
+
+
+def nearest_labels(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,): which of the label embeddings (C, d) is nearest to each of features (n, d), by cosine."""
+    return (normalize(features) @ normalize(labels).T).argmax(axis=1)

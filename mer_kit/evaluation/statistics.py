@@ -116,6 +116,18 @@ def mcnemar(truth: Sequence[str], predicted_a: Sequence[str], predicted_b: Seque
     return McNemar(only_a, only_b, float(p))
 
 
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's adjustment of the p of m tests, (m,): the k-th smallest times m - k + 1, rising, at most 1.
+
+    Below 0.05 it keeps the chance that any of the m is a false alarm below 0.05, however they hang together.
+    """
+    p = np.asarray(p, dtype=float)
+    order = p.argsort()
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return adjusted
+
+
 def _numbered(truth: Sequence, a: Sequence, b: Sequence, clusters: Sequence) -> tuple[np.ndarray, np.ndarray]:
     """Truth and both predictions as class numbers (3, n), and cluster numbers (n,)."""
     lengths = [len(part) for part in (truth, a, b, clusters)]

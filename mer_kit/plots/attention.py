@@ -1,4 +1,4 @@
-"""Where a model looks: label attention along one utterance (LE-MER, Figure 4), and tokens against frames."""
+"""Where a model looks: attention along one utterance (LE-MER, Figure 4), tokens against frames, joint vectors."""
 
 from __future__ import annotations
 
@@ -14,40 +14,47 @@ from mer_kit.labels import LabelSet, colour
 from mer_kit.plots.style import FAINT, INK
 
 WAVE = "#C4C4C4"
+COSINES = ("$G_s$ (cosine)", "$G_t$ (cosine)")
 
 
-def label_attention_maps(G_s: np.ndarray, G_t: np.ndarray, *, samples: np.ndarray, words: Sequence[str],
-                         word_starts: Sequence[float], word_ends: Sequence[float], frame_rate: float,
-                         label_set: LabelSet, average: bool = False, truth: Mapping | None = None,
-                         sample_rate: int = 16_000, title: str = "") -> Figure:
-    """G_s (frames, C) over the waveform `samples` (n,), and under it G_t (words, C) on the words, on one time axis.
+def attention_in_time(of_frames: np.ndarray, of_words: np.ndarray, *, lines: Mapping[str, str], samples: np.ndarray,
+                      words: Sequence[str], word_starts: Sequence[float], word_ends: Sequence[float],
+                      frame_rate: float, symbols: tuple[str, str] = COSINES, truth: Mapping | None = None,
+                      sample_rate: int = 16_000, title: str = "") -> Figure:
+    """Values of frames (frames, n) over the waveform `samples`, and of words (words, n) under it, on one time axis.
 
-    word_starts, word_ends: s. average: one line, the mean over the classes, as the paper prints it, instead of one a
-    class. truth: a row of `Corpus.truth`, whose cues are drawn in: a coloured span in the voice, a coloured word.
+    lines: the name and colour of each of the n. word_starts, word_ends: s. symbols: what the values of frames and of
+    words are, with their unit. truth: a row of `Corpus.truth`, whose cues are drawn in: a coloured span in the voice, a
+    coloured word.
     """
     figure, (voice, text) = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True, height_ratios=(1.1, 1))
     _wave(voice, samples, sample_rate)
-    edges = _edges(word_starts, word_ends)
-    for name, tint, of_frames, of_words in _lines(G_s, G_t, label_set, average):
-        voice.plot((np.arange(len(of_frames)) + 0.5) / frame_rate, of_frames, color=tint, linewidth=1.8, label=name)
-        text.stairs(of_words, edges, baseline=None, color=tint, linewidth=2.2)
-    for ax, symbol in ((voice, "$G_s$"), (text, "$G_t$")):
-        ax.set_ylabel(f"{symbol} (cosine)", parse_math=True)
+    edges = word_edges(word_starts, word_ends)
+    for (name, tint), frames, steps in zip(lines.items(), of_frames.T, of_words.T, strict=True):
+        voice.plot((np.arange(len(frames)) + 0.5) / frame_rate, frames, color=tint, linewidth=1.8, label=name)
+        text.stairs(steps, edges, baseline=None, color=tint, linewidth=2.2)
+    for ax, symbol in zip((voice, text), symbols, strict=True):
+        ax.set_ylabel(symbol, parse_math=True)
         ax.margins(x=0, y=0.12)
     _words(text, words, edges, truth)
     if truth is not None and truth["voice_cue"]:
         _span(voice, truth)
     text.set(xlabel="time (s)", xlim=(0, max(edges[-1], len(samples) / sample_rate)))
-    figure.legend(*voice.get_legend_handles_labels(), loc="outside lower left", ncols=G_s.shape[1] + 1, fontsize=9)
+    figure.legend(*voice.get_legend_handles_labels(), loc="outside lower left", ncols=len(lines), fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return figure
 
 
-def _lines(G_s: np.ndarray, G_t: np.ndarray, label_set: LabelSet, average: bool) -> list[tuple]:
-    """(name, colour, values of frames, values of words) of every line."""
+def label_attention_maps(G_s: np.ndarray, G_t: np.ndarray, *, label_set: LabelSet, average: bool = False,
+                         **where) -> Figure:
+    """LE-MER's Figure 4: G_s (frames, C) and G_t (words, C), a line a class, by `attention_in_time` (`where`).
+
+    average: one line, the mean over the classes, as the paper prints it.
+    """
     if average:
-        return [("mean over classes", INK, G_s.mean(axis=1), G_t.mean(axis=1))]
-    return [(c, colour(c), G_s[:, i], G_t[:, i]) for i, c in enumerate(label_set.classes)]
+        G_s, G_t = (G.mean(axis=1, keepdims=True) for G in (G_s, G_t))
+    lines = {"mean over classes": INK} if average else label_set.palette
+    return attention_in_time(G_s, G_t, lines=lines, **where)
 
 
 def token_frame_map(A_r: np.ndarray, A_l: np.ndarray, *, words: Sequence[str], frame_rate: float,
@@ -66,13 +73,45 @@ def token_frame_map(A_r: np.ndarray, A_l: np.ndarray, *, words: Sequence[str], f
                           extent=(0, seconds, len(words) - 0.5, -0.5))
         ax.set_title(name, parse_math=True)
         ax.set(xlabel="time (s)", yticks=range(len(words)), yticklabels=words)
-        if truth is not None and truth["voice_cue"]:
-            for edge in (truth["span_start"], truth["span_end"]):
-                ax.axvline(edge, color=colour(truth["voice_cue"]), linewidth=1.6, linestyle="--")
+        _mark_span(ax, truth)
         if ax is not panels[0]:
             figure.colorbar(drawn, ax=ax, label="weight of a frame")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     return figure
+
+
+def joint_maps(of_patches: np.ndarray, of_words: np.ndarray, *, samples: np.ndarray, words: Sequence[str],
+               word_starts: Sequence[float], word_ends: Sequence[float], frame_rate: float,
+               truth: Mapping | None = None, sample_rate: int = 16_000, title: str = "") -> Figure:
+    """JFM's joint vectors against the mel and, under it, against the words, on one time axis: a row a vector.
+
+    of_patches (steps, N, |v|), of_words (words, N, |v|): weights, block by block. frame_rate: steps a second. The rest
+    as in `attention_in_time`.
+    """
+    _, blocks, joint = of_patches.shape
+    rows, edges = blocks * joint, word_edges(word_starts, word_ends)
+    figure, panels = plt.subplots(2, 1, figsize=(9, 2.4 + 0.36 * rows), sharex=True)
+    steps = np.arange(len(of_patches) + 1) / frame_rate
+    for ax, weights, places, of in zip(panels, (of_patches, of_words), (steps, edges), ("mel", "words"), strict=True):
+        drawn = ax.pcolormesh(places, np.arange(rows + 1), weights.reshape(len(weights), rows).T, cmap="Blues", vmin=0,
+                              vmax=max(weights.max(), 2 * weights.mean()))
+        figure.colorbar(drawn, ax=ax, label="weight")
+        ax.hlines(np.arange(1, blocks) * joint, *places[[0, -1]], color=INK, linewidth=1)
+        ax.set_yticks(np.arange(rows) + 0.5, [f"{b}: v{j}" for b in range(1, blocks + 1) for j in range(1, joint + 1)],
+                      fontsize=9)
+        ax.set(ylabel=f"{of}, block: vector", ylim=(rows, 0))
+    _mark_span(panels[0], truth)
+    _words(panels[1], words, edges, truth, shaded=False)
+    panels[1].set(xlabel="time (s)", xlim=(0, max(edges[-1], len(samples) / sample_rate)))
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
+    return figure
+
+
+def _mark_span(ax: Axes, truth: Mapping | None) -> None:
+    """The ends of the voice's cue, as dashed lines."""
+    if truth is not None and truth["voice_cue"]:
+        for edge in (truth["span_start"], truth["span_end"]):
+            ax.axvline(edge, color=colour(truth["voice_cue"]), linewidth=1.6, linestyle="--")
 
 
 def _wave(ax: Axes, samples: np.ndarray, sample_rate: int) -> None:
@@ -85,7 +124,7 @@ def _wave(ax: Axes, samples: np.ndarray, sample_rate: int) -> None:
     ax.patch.set_visible(False)
 
 
-def _edges(starts: Sequence[float], ends: Sequence[float]) -> np.ndarray:
+def word_edges(starts: Sequence[float], ends: Sequence[float]) -> np.ndarray:
     """Where words begin and the last one ends (words + 1,) s; words that start together share the time between them."""
     edges = np.array([*starts, ends[-1]], dtype=float)
     for start in np.unique(edges[:-1]):
@@ -94,12 +133,12 @@ def _edges(starts: Sequence[float], ends: Sequence[float]) -> np.ndarray:
     return edges
 
 
-def _words(ax: Axes, words: Sequence[str], edges: np.ndarray, truth: Mapping | None) -> None:
-    """The words above the axes, the cue among them in its emotion's colour."""
+def _words(ax: Axes, words: Sequence[str], edges: np.ndarray, truth: Mapping | None, shaded: bool = True) -> None:
+    """The words above the axes, the cue among them in its emotion's colour, which shades its place too."""
     cue = truth["cue_tokens"] if truth is not None else ()
     for i, (word, start, end) in enumerate(zip(words, edges[:-1], edges[1:], strict=True)):
         ax.axvline(start, color=FAINT, linewidth=0.8, zorder=0)
-        if i in cue:
+        if i in cue and shaded:
             ax.axvspan(start, end, color=colour(truth["text_cue"]), alpha=0.2, linewidth=0)
         written = ax.text((start + end) / 2, 1.02, word, transform=ax.get_xaxis_transform(), ha="left", va="bottom",
                           rotation=25, rotation_mode="anchor", fontsize=10, weight="bold" if i in cue else "normal",

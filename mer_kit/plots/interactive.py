@@ -13,7 +13,8 @@ from mer_kit.labels import LabelSet, colour
 HEIGHT = 380
 
 
-def _finish(figure: go.Figure, title: str, height: int = HEIGHT) -> go.Figure:
+def finish(figure: go.Figure, title: str, height: int = HEIGHT) -> go.Figure:
+    """The kit's look, a title and a height in px."""
     return figure.update_layout(title=title, template="simple_white", height=height, font_size=13,
                                 margin={"l": 70, "r": 20, "t": 60, "b": 50}, legend_title_text="")
 
@@ -31,14 +32,14 @@ def dialogue(table: pd.DataFrame, *, title: str = "", show_text: bool = True) ->
             name=label, marker_color=colour(label), customdata=list(zip(rows["id"], said, strict=True)),
             hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra>" + label + "</extra>")
     figure.update_layout(barmode="overlay", xaxis_title="time in the dialogue (s)")
-    return _finish(figure, title, 280)
+    return finish(figure, title, 280)
 
 
 def durations(table: pd.DataFrame, *, label_set: LabelSet, title: str = "") -> go.Figure:
     """Histogram of durations by class; columns label and seconds."""
     figure = px.histogram(table, x="seconds", color="label", color_discrete_map=label_set.palette, nbins=60,
                           category_orders={"label": list(label_set.classes)}, barmode="stack")
-    return _finish(figure.update_layout(xaxis_title="duration (s)", yaxis_title="utterances"), title)
+    return finish(figure.update_layout(xaxis_title="duration (s)", yaxis_title="utterances"), title)
 
 
 def keyword_ranks(table: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -46,4 +47,4 @@ def keyword_ranks(table: pd.DataFrame, *, title: str = "") -> go.Figure:
     colours = {c: colour(c) for c in table["class"].cat.categories}
     figure = px.scatter(table.assign(word=table["word"].map(escape)), x="count", y="tfidf", color="class",
                         color_discrete_map=colours, hover_name="word", log_x=True)
-    return _finish(figure.update_layout(xaxis_title="count in the class's texts", yaxis_title="tf-idf"), title)
+    return finish(figure.update_layout(xaxis_title="count in the class's texts", yaxis_title="tf-idf"), title)

@@ -14,7 +14,7 @@ from mer_kit.plots.style import FAINT, INK, axes, legend_below
 
 HERE, PRINTED = "#0B6E8F", "#B2452B"
 CERTAIN = 0.05  # of p, below which a difference is drawn filled
-PARTS = {"words": "$G_t$ on the words", "voice": "$G_s$ on the frames"}
+PARTS = {"words": "on the words ($G_t$)", "voice": "on the frames ($G_s$)"}
 
 
 def study(table: pd.DataFrame, *, metric: str = "WA", printed: pd.DataFrame | None = None, reference: str,
@@ -29,9 +29,9 @@ def study(table: pd.DataFrame, *, metric: str = "WA", printed: pd.DataFrame | No
     if printed is not None:
         value = printed[printed["metric"] == metric].set_index("system")["value"].reindex(rows["system"])
         left.scatter(value, place, marker="X", s=55, color=PRINTED, edgecolor="white", zorder=3, label="published")
-    _intervals(left, place, 100 * rows[["mean", "low", "high"]], label="here, with the 95 % interval over runs")
+    intervals(left, place, 100 * rows[["mean", "low", "high"]], label="here, with the 95 % interval over runs")
     change = 100 * others[["change", "change_low", "change_high"]]
-    _intervals(right, others.index, change, filled=others["p"] < CERTAIN)
+    intervals(right, others.index, change, filled=others["p"] < CERTAIN)
     right.axvline(0, color=INK, linewidth=1)
     left.set(yticks=place, yticklabels=rows["system"], ylim=(len(rows) - 0.5, -0.5), xlabel=f"{metric} (%)")
     right.set_xlabel(f"{metric}: ahead of {reference} (points; filled: p < {CERTAIN})")
@@ -57,6 +57,24 @@ def curve(table: pd.DataFrame, *, xlabel: str, metrics: Sequence[str] = ("WA", "
     return ax
 
 
+def costs(table: pd.DataFrame, *, xlabel: str, scores: pd.DataFrame | None = None, title: str = "") -> Figure:
+    """What each system of a parameter study costs, a panel a column of `table`, and its scores before them.
+
+    table: of `training.measured.measured_costs`. scores: of `study_table`, where there are some; drawn by `curve`.
+    """
+    scored = scores is not None and len(scores) > 0
+    figure, panels = plt.subplots(1, len(table.columns) + scored, figsize=(3.6 * (len(table.columns) + scored), 3.6),
+                                  squeeze=False)
+    if scored:
+        curve(scores, xlabel=xlabel, ax=panels[0, 0])
+    names = [name.rpartition(" = ")[2] for name in table.index]
+    for ax, column in zip(panels[0, int(scored):], table.columns, strict=True):
+        ax.bar(names, table[column], color=HERE)
+        ax.set(xlabel=xlabel, ylabel=column)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    return figure
+
+
 def grounding(table: pd.DataFrame, *, title: str = "") -> Figure:
     """How often attention looks at the cue, of every source with its interval, on the words and on the voice.
 
@@ -64,20 +82,21 @@ def grounding(table: pd.DataFrame, *, title: str = "") -> Figure:
     """
     rows = table[table["measure"] == "hit"]
     parts = list(rows["part"].unique())
-    figure, panels = plt.subplots(1, len(parts), figsize=(5.5 * len(parts), 3.4), squeeze=False)
+    figure, panels = plt.subplots(1, len(parts), figsize=(5.5 * len(parts), 1.6 + 0.36 * rows["source"].nunique()),
+                                  squeeze=False)
     for ax, part in zip(panels[0], parts, strict=True):
         of = rows[rows["part"] == part]
         chance, of = of[of["source"] == "chance"], of[of["source"] != "chance"].reset_index(drop=True)
-        _intervals(ax, of.index, 100 * of[["mean", "low", "high"]], filled=of.index == 0)
+        intervals(ax, of.index, 100 * of[["mean", "low", "high"]], filled=of.index == 0)
         ax.axvline(100 * chance["mean"].item(), color=INK, linestyle="--", linewidth=1)
         ax.set(yticks=of.index, yticklabels=of["source"], ylim=(len(of) - 0.5, -0.5), xlim=(0, 100),
-               xlabel="maximum on the cue (% of utterances; dashed: chance)")
+               xlabel="maximum on the cue (%; dashed: chance)")
         ax.set_title(PARTS[part], parse_math=True)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
 
 
-def _intervals(ax: Axes, place: Sequence[int], values: pd.DataFrame, filled: Sequence[bool] | bool = True,
+def intervals(ax: Axes, place: Sequence[int], values: pd.DataFrame, filled: Sequence[bool] | bool = True,
                label: str | None = None) -> None:
     """Middle, low and high of each row, drawn at its place, on a faint grid."""
     middle, low, high = values.to_numpy().T

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mer_kit.batch import Batch, ModelOutput
 from mer_kit.corpora.corpus import Corpus
 from mer_kit.encoders.hub import in_eval_mode
-from mer_kit.errors import pick
+from mer_kit.errors import Missing, pick
 from mer_kit.evaluation.grounding import (
     frame_grounding,
     grounding_table,
@@ -43,6 +43,14 @@ AXES = MappingProxyType({  # what a model calls an attention -> the masks of its
 @torch.no_grad()
 def attention_samples(model: nn.Module, batches: Iterable[Batch], words: Callable[[str], Tensor] | None = None,
                       maps: int = 6) -> dict[str, Tensor]:
+    """What a model attends to in each utterance of some batches: `samples_of` its outputs, in evaluation mode."""
+    device = next(model.parameters()).device
+    with in_eval_mode(model):
+        return samples_of(model, ((batch, model(batch.to(device))) for batch in batches), words, maps)
+
+
+def samples_of(model: nn.Module, outputs: Iterable[tuple[Batch, ModelOutput]],
+               words: Callable[[str], Tensor] | None = None, maps: int = 6) -> dict[str, Tensor]:
     """What `ModelOutput.attention` holds of each utterance, without padding: "label_token/<id>" (tokens, C), ...
 
     Attention between two sequences ("token_frame/<id>" (tokens, frames), "guided/<id>") is kept of the first `maps`
@@ -50,18 +58,16 @@ def attention_samples(model: nn.Module, batches: Iterable[Batch], words: Callabl
     token belongs to, -1 for marks and history. "frame_rate" (frames a second, or patches behind the CLS) is there where
     they are attended to, "features/<id>" (d,) where the model says what its classifier sees.
     """
-    device, samples, seen = next(model.parameters()).device, {}, 0
-    with in_eval_mode(model):
-        for batch in batches:
-            output = model(batch.to(device))
-            for row, utterance in enumerate(batch.ids):
-                kept = _unpadded(output, row, seen + row < maps)
-                if words is not None and {"label_token", "token_joint"} & set(kept):
-                    kept["words"] = words(utterance)
-                samples |= {f"{name}/{utterance}": values for name, values in kept.items()}
-            seen += len(batch)
-            if {"label_frame", "joint_patch", "token_patch"} & set(output.attention):
-                samples["frame_rate"] = torch.tensor(float(model.speech_encoder.frame_rate))
+    samples, seen = {}, 0
+    for batch, output in outputs:
+        for row, utterance in enumerate(batch.ids):
+            kept = _unpadded(output, row, seen + row < maps)
+            if words is not None and {"label_token", "token_joint"} & set(kept):
+                kept["words"] = words(utterance)
+            samples |= {f"{name}/{utterance}": values for name, values in kept.items()}
+        seen += len(batch)
+        if {"label_frame", "joint_patch", "token_patch"} & set(output.attention):
+            samples["frame_rate"] = torch.tensor(float(model.speech_encoder.frame_rate))
     return samples
 
 
@@ -75,6 +81,16 @@ def _unpadded(output: ModelOutput, row: int, with_maps: bool) -> dict[str, Tenso
             real = real[:, masks[1]] if len(masks) == 2 else real
             kept[name] = real.float().cpu().contiguous()
     return kept
+
+
+def features_of(run: Run) -> pd.DataFrame:
+    """What a run's classifier saw of each test utterance, (n, d), rows by utterance id; Missing where it kept none."""
+    kept = {name.removeprefix("features/"): values.numpy() for name, values in run.attention.items()
+            if name.startswith("features/")}
+    if not kept:
+        raise Missing(f"{run} keeps no features: its model names none, or it was made before runs kept them: delete "
+                      f"{run.folder.name} in its ledger and run it again")
+    return pd.DataFrame(kept).T
 
 
 def word_attention(samples: Mapping[str, Tensor], utterance: str, text: str) -> np.ndarray:

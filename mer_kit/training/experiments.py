@@ -32,6 +32,7 @@ from mer_kit.training.attention import attention_samples, grounding
 from mer_kit.training.building import Frozen, build, frozen_states
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.fit import Fitted, find_device, fit, seed_all
+from mer_kit.training.label_paths import label_paths, labels_of, remember_labels
 from mer_kit.training.presets import FROZEN, MODELS, SETTINGS_OF, preset_of, training_of
 from mer_kit.training.runs import Outcome, Run, config_hash, recorded, run_once
 from mer_kit.training.stage import Encoders, Stage
@@ -215,13 +216,16 @@ def _train(experiment: Experiment, stage: Stage, starts: Mapping[str, Run], froz
              for name, ids in (("dev", fold.dev), ("test", fold.test)) if ids}
     batches = stage.batches(fold.train, fold, modalities, config.batch_size, experiment.seed, frozen.trained,
                             positives=experiment.model == "jfm" and experiment.jfm.positives)
+    start = labels_of(model)
     fitted = fit(model, batches, config, stage.corpus.label_set.classes, folder=scratch, device=device,
                  on_epoch_end=_hooks(model), progress=progress, largest=batches.largest, **parts)
     metrics = {"best_epoch": fitted.best_epoch, "oracle": fitted.oracle, "padding_share": batches.padding_share,
                "skipped": len(stage.corpus.skipped)}
     attention = attention_samples(model, parts["test"], lambda u: stage.text(fold)[1].words(u))
-    return Outcome(fitted.predictions.join(stage.rows[["dialogue", "speaker"]], on="id"), fitted.history, metrics,
-                   model.state_dict(), attention, _grounding(experiment, stage, parts["test"], fitted, attention))
+    history, paths = label_paths(fitted.history, start)
+    return Outcome(fitted.predictions.join(stage.rows[["dialogue", "speaker"]], on="id"), history, metrics,
+                   model.state_dict(), attention | paths,
+                   _grounding(experiment, stage, parts["test"], fitted, attention))
 
 
 def _grounding(experiment: Experiment, stage: Stage, test: Batches, fitted: Fitted,
@@ -237,5 +241,5 @@ def _grounding(experiment: Experiment, stage: Stage, test: Batches, fitted: Fitt
 
 
 def _hooks(model: nn.Module) -> list[Callable]:
-    """What a model does at the end of an epoch, before dev is scored."""
-    return [lambda model, epoch: model.end_epoch()] if hasattr(model, "end_epoch") else []
+    """What a model does at the end of an epoch, before dev is scored; where its labels are then."""
+    return [*[lambda model, epoch: model.end_epoch()] * hasattr(model, "end_epoch"), remember_labels]

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mer_kit.batch import Batch, ModelOutput
 from mer_kit.corpora.protocols import Fold
 from mer_kit.features.batching import length_buckets
 from mer_kit.features.inputs import SpeechInputs, TextInputs, collate
 from mer_kit.guidance.label_embeddings import GuidanceConfig
+from mer_kit.training.attention import samples_of
 from mer_kit.training.building import build, encoders_of
 from mer_kit.training.experiments import Experiment, run, stage_of
 from mer_kit.training.fit import find_device
@@ -40,12 +41,12 @@ class Trained:
                 history_turns: int | None = None, size: int = 64) -> Iterator[tuple[Batch, ModelOutput]]:
         """Batches of like length and what the model says of them.
 
-        words, sound: what is done to each utterance's text and samples before the model reads them; texts of earlier
-        turns are read with the same damage where they are among `utterances`. history_turns: other than in training.
+        words, sound: what is done to each utterance's text and samples before the model reads them; the words
+        of earlier turns come with the same damage. history_turns: other than in training.
         """
         utterances, stage = list(utterances), self.stage
         modalities = MODELS[self.experiment.model]
-        text = self._text(set(utterances), words, history_turns) if "text" in modalities else None
+        text = self._text(utterances, words, history_turns) if "text" in modalities else None
         speech = self._speech(stage.speech, sound) if "speech" in modalities else None
         picture = None
         if hasattr(self.model, "spectrogram_encoder"):
@@ -56,6 +57,11 @@ class Trained:
             batch = collate([utterances[i] for i in chosen], text, speech, stage.numbers,
                             picture and (lambda u: stage.bands(picture(u))))
             yield batch, self.model(batch.to(device))
+
+    def samples(self, utterances: Iterable[str], maps: int = 6) -> dict[str, Tensor]:
+        """What the model attends to in each utterance, as `attention.samples_of` gives it, with its words."""
+        words = self.stage.text(self.fold)[1].words if "text" in MODELS[self.experiment.model] else None
+        return samples_of(self.model, self.outputs(utterances), words, maps)
 
     def predict(self, utterances: Iterable[str], **damage) -> pd.DataFrame:
         """Columns id, truth, predicted, p_<class>, and gate_audio, gate_text of a model with a gate.
@@ -72,13 +78,15 @@ class Trained:
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
-    def _text(self, damaged: set[str], words: Words | None, history_turns: int | None) -> TextInputs:
+    def _text(self, asked: list[str], words: Words | None, history_turns: int | None) -> TextInputs:
         tokenizer, usual = self.stage.text(self.fold)
         if words is None and history_turns is None:
             return usual
         table = self.stage.corpus.table
-        texts = [words(u, text) if words and u in damaged else text for u, text in zip(
-            table["id"], table["text"].fillna(""), strict=True)]
+        table = table[table["dialogue"].isin(set(self.stage.rows.loc[asked, "dialogue"]))]
+        texts = table["text"].fillna("")
+        if words is not None:
+            texts = [words(u, text) for u, text in zip(table["id"], texts, strict=True)]
         changed = replace(self.stage.corpus, table=table.assign(text=texts))
         turns = usual.history_turns if history_turns is None else history_turns
         return TextInputs(changed, tokenizer, turns, usual.max_tokens)

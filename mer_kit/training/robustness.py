@@ -18,16 +18,28 @@ SNRS = (20, 10, 0)  # dB
 LOST = (0.25, 0.5)  # shares of the words
 
 
+def damage(snr_db: float | None = None, muted: bool = False, words_lost: float = 0.0,
+           seed: int = 0) -> dict[str, Callable]:
+    """What is done to `words` and `sound` (see `Trained.outputs`): noise at `snr_db` or silence, a share of words lost.
+
+    The same utterance is damaged the same, as by `damages`; what is left as it is stands under no name.
+    """
+    sound = {"sound": _muted} if muted else {}
+    if snr_db is not None and not muted:
+        sound = {"sound": partial(_noisy, snr_db=snr_db, seed=seed)}
+    return sound | ({"words": partial(_shortened, rate=words_lost, seed=seed)} if words_lost else {})
+
+
 def damages(seed: int = 0) -> dict[str, dict[str, Callable]]:
     """Name -> what is done to `words` and `sound` (see `Trained.outputs`), from none to all of each modality.
 
     White noise lies at SNRS decibels below each clip's own power. An utterance has its own noise and loses its own
     words, by `seed` and its id, whatever else is asked; words that are lost at one rate are lost at a higher one.
     """
-    noise = {f"noise at {snr} dB": {"sound": partial(_noisy, snr_db=snr, seed=seed)} for snr in SNRS}
-    fewer = {f"{rate:.0%} of words lost": {"words": partial(_shortened, rate=rate, seed=seed)} for rate in LOST}
-    return {"as it is": {}, **noise, "sound muted": {"sound": _muted}, **fewer,
-            "all words lost": {"words": partial(_shortened, rate=1.0, seed=seed)}}
+    noise = {f"noise at {snr} dB": damage(snr, seed=seed) for snr in SNRS}
+    fewer = {f"{rate:.0%} of words lost": damage(words_lost=rate, seed=seed) for rate in LOST}
+    return {"as it is": damage(), **noise, "sound muted": damage(muted=True), **fewer,
+            "all words lost": damage(words_lost=1.0, seed=seed)}
 
 
 def under(models: Mapping[str, Trained], damages: Mapping[str, Mapping[str, Callable]]) -> pd.DataFrame:

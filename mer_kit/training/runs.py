@@ -58,7 +58,7 @@ class Outcome:
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # besides WA, UA, WF1, seconds
     weights: Mapping[str, Tensor] = field(default_factory=dict)
-    attention: Mapping[str, Tensor] = field(default_factory=dict)  # "label_token/<utterance>", ...
+    attention: Mapping[str, Tensor] = field(default_factory=dict)  # "label_token/<utterance>", ..., "labels/L"
     grounding: pd.DataFrame | None = None  # of `training.attention.grounding`
 
 

@@ -17,13 +17,14 @@ from scipy.special import softmax
 
 from mer_kit.evaluation.metrics import scores
 from mer_kit.evaluation.published import OUR_NAME, beside, published
-from mer_kit.evaluation.statistics import interval, paired_cluster_bootstrap
+from mer_kit.evaluation.statistics import Difference, interval, paired_cluster_bootstrap
 from mer_kit.training.experiments import Experiment, over_folds, run
 from mer_kit.training.runs import Run, join
 
 Row = Experiment | tuple[Experiment, Experiment]
 NO_REASONS: Mapping[str, str] = MappingProxyType({})
 COLUMNS = ["system", "metric", "mean", "low", "high", "run", "change", "change_low", "change_high", "p"]
+NUMBERS = [column for column in COLUMNS if column not in ("system", "metric", "run")]
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,29 @@ def study_table(study: Study, results: Path | str, metrics: tuple[str, ...] = ("
     """What was recorded of each row, and how far it is from the reference row.
 
     Columns COLUMNS: mean, low, high over folds and seeds; run: the protocol and the number of runs; change, change_low,
-    change_high, p: against the reference, by the paired bootstrap over dialogues. Fractions. Rows that were not
+    change_high, p: against the reference, by the bootstrap of `paired`. Fractions. Rows that were not
     recorded are left out; all others stand on the folds and seeds that every one of them has.
     """
-    said = _on_common_runs({name: found for name, row in study.rows.items() if len(found := predictions(row, results))})
+    return compared(recorded_of(study, results), study.reference, metrics)
+
+
+def recorded_of(study: Study, results: Path | str) -> dict[str, pd.DataFrame]:
+    """The predictions of each row that was recorded, on the folds and seeds that all such rows have."""
+    return _on_common_runs({name: found for name, row in study.rows.items() if len(found := predictions(row, results))})
+
+
+def compared(said: Mapping[str, pd.DataFrame], reference: str, metrics: Iterable[str]) -> pd.DataFrame:
+    """The `study_table` of predictions by system."""
     rows = []
     for name, table in said.items():
         for metric in metrics:
             of_run = (t for _, t in table.groupby(["fold", "seed"]))
             values = [scores(t["truth"], t["predicted"], _classes(t))[metric] for t in of_run]
-            compared = name != study.reference and study.reference in said
+            change = paired(table, said[reference], metric) if name != reference and reference in said else None
             rows.append({"system": name, "metric": metric, **interval(values)._asdict(),
                          "run": f"{table['protocol'].iloc[0]}, {len(values)} runs",
-                         **(_change(table, said[study.reference], metric) if compared else {})})
-    return pd.DataFrame(rows, columns=COLUMNS)
+                         **(dict(zip(COLUMNS[-4:], change, strict=True)) if change else {})})
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
 
 def beside_published(study: Study, ours: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +102,8 @@ def beside_published(study: Study, ours: pd.DataFrame) -> pd.DataFrame:
         columns={"change": "mean", "change_low": "low", "change_high": "high"})
     ours = pd.concat([ours, changes.assign(metric=changes["metric"] + " change")])
     if study.printed:
-        ours[["system", "modality"]] = [study.printed[row] for row in ours["system"]]
+        rows = [study.printed[row] for row in ours["system"]]
+        ours = ours.assign(system=[system for system, _ in rows], modality=[modality for _, modality in rows])
     table = published(study.paper, study.table)
     ours = ours[ours["metric"].isin(table["metric"].replace(OUR_NAME))]
     return beside(ours, study.paper, study.table, study.reasons)
@@ -124,12 +135,20 @@ def _score_fused(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         predicted=np.array(_classes(a))[fused.argmax(axis=1)], **dict(zip(p, fused.T, strict=True)))
 
 
-def _change(table: pd.DataFrame, reference: pd.DataFrame, metric: str) -> dict[str, float]:
-    """How far a row is from the reference, on what both have predicted."""
+def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str) -> Difference:
+    """How far a's predictions are ahead of b's, on the folds, seeds and utterances that both have predicted.
+
+    Dialogues are resampled; where each is one utterance (nEMO), speakers.
+    """
     key = ["fold", "seed", "id"]
-    both = table.merge(reference[[*key, "predicted"]], on=key, suffixes=("", "_r"), validate="one_to_one")
-    said = paired_cluster_bootstrap(both["truth"], both["predicted"], both["predicted_r"], both["dialogue"], metric)
-    return {"change": said.difference, "change_low": said.low, "change_high": said.high, "p": said.p}
+    both = a.merge(b[[*key, "predicted"]], on=key, suffixes=("", "_b"), validate="one_to_one")
+    return paired_cluster_bootstrap(both["truth"], both["predicted"], both["predicted_b"], both[cluster_of(both)],
+                                    metric)
+
+
+def cluster_of(table: pd.DataFrame) -> str:
+    """What is resampled of predictions, the name of a column: dialogues, or speakers where dialogues hold one each."""
+    return "speaker" if table["dialogue"].nunique() == table["id"].nunique() else "dialogue"
 
 
 def _classes(table: pd.DataFrame) -> list[str]:

@@ -30,7 +30,7 @@ def clips(corpus: Corpus, utterances: Iterable[str], embed_media: bool = False) 
 def sounds(corpus: Corpus, waveforms: Mapping[str, np.ndarray], sample_rate: int = 16_000,
            embed_media: bool = False) -> HTML:
     """A table of sounds made of a corpus, samples (n,) by label: label, seconds, player; or why it is not shown."""
-    rows = ((label, f"{len(samples) / sample_rate:.1f}", _player(f"sounds of {label}", *_ogg(samples, sample_rate)))
+    rows = ((label, f"{len(samples) / sample_rate:.1f}", _player(f"sounds of {label}", _ogg(samples, sample_rate)))
             for label, samples in waveforms.items())
     return _page(corpus, embed_media, ("label", "seconds", "sound"), rows)
 
@@ -55,21 +55,27 @@ def _row(label: str | None, *told: str) -> str:
 
 
 def _clip(utterance: Utterance) -> str:
-    if utterance.audio is None:
-        return "no sound"
+    return "no sound" if utterance.audio is None else _player(utterance.id, source_of(utterance))
+
+
+def source_of(utterance: Utterance) -> str:
+    """An utterance's sound as a data URI, for the source of a player."""
     if utterance.audio.suffix == ".ogg" and not utterance.segment:
-        return _player(utterance.id, "ogg", utterance.audio.read_bytes())
+        return _uri("ogg", utterance.audio.read_bytes())
     reader, file = AudioReader(), io.BytesIO()
     sf.write(file, reader(utterance), reader.sample_rate, format="WAV")
-    return _player(utterance.id, "wav", file.getvalue())
+    return _uri("wav", file.getvalue())
 
 
-def _ogg(samples: np.ndarray, sample_rate: int) -> tuple[str, bytes]:
+def _ogg(samples: np.ndarray, sample_rate: int) -> str:
     file = io.BytesIO()
     sf.write(file, samples, sample_rate, format="OGG", subtype="OPUS")
-    return "ogg", file.getvalue()
+    return _uri("ogg", file.getvalue())
 
 
-def _player(name: str, kind: str, data: bytes) -> str:
-    source = f"data:audio/{kind};base64,{base64.b64encode(data).decode()}"
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:audio/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _player(name: str, source: str) -> str:
     return f'<audio controls preload="metadata" aria-label="{escape(name)}" src="{source}"></audio>'

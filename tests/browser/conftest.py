@@ -98,7 +98,7 @@ class Lab:
 def lab(tmp_path_factory) -> Iterator[Lab]:
     """JupyterLab over a copy of notebooks/, with folders and settings of its own."""
     home, root = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("checkout") / "notebooks"
-    shutil.copytree(ROOT / "notebooks", root, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(ROOT / "notebooks", root, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "kernel-ipc-*"))
     quiet = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')

@@ -1,0 +1,93 @@
+"""The results board: published beside here, and systems beside one another."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mer_kit.plots.studies import CERTAIN, PRINTED, intervals
+from mer_kit.plots.style import FAINT, INK, legend_below
+
+
+def published_and_here(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """A board's rows of one metric and dataset: left levels, right the change against each table's reference row.
+
+    table: of `training.board.board`. Published values are crosses, ours circles with intervals: filled, at the right,
+    where the interval leaves out no change. Where a paper prints changes alone, the left is empty.
+    """
+    rows = table.reset_index(drop=True)
+    of_table = (rows["paper"] + ", " + rows["table"]).to_numpy()
+    first = np.r_[True, of_table[1:] != of_table[:-1]] if len(rows) else np.array([], dtype=bool)
+    place = pd.Series(np.arange(len(rows)) + 1.2 * np.cumsum(first), rows.index)  # a heading above each table
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 1.6 + 0.25 * place.max()), sharey=True)
+    level = rows[~rows["metric"].str.endswith(" change")]
+    _both(left, place[level.index], level["published"], level[["here", "low", "high"]])
+    sure = (rows["change_low"] > 0) | (rows["change_high"] < 0)
+    _both(right, place, rows["published_change"], rows[["change", "change_low", "change_high"]], sure)
+    right.axvline(0, color=INK, linewidth=1)
+    modality = (" (" + rows["modality"] + ")").where(rows.duplicated(["paper", "table", "system"], keep=False), "")
+    left.set(yticks=place, yticklabels=rows["system"] + modality, ylim=(place.max() + 0.8, 0), xlabel="level (%)")
+    right.set_xlabel("change against the table's reference row (points)")
+    for where in place[rows["published_change"].isna()]:
+        right.annotate("reference", (0, where), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    for where, name in zip(place[first], of_table[first], strict=True):
+        left.annotate(name, (0, where - 1), xycoords=("axes fraction", "data"), weight="bold", va="center", fontsize=10)
+    left.tick_params(axis="y", labelsize=9)
+    legend_below(left)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    return figure
+
+
+def _both(ax: Axes, place: pd.Series, printed: pd.Series, ours: pd.DataFrame, filled: pd.Series | bool = True) -> None:
+    """Published crosses and our intervals, each a little off its row's middle, so that neither hides the other."""
+    ax.scatter(printed, place - 0.17, marker="X", s=45, color=PRINTED, edgecolor="white", zorder=3, label="published")
+    intervals(ax, place + 0.17, ours, filled, label="here, with its 95 % interval")
+
+
+def systems(levels: pd.DataFrame, pairs: pd.DataFrame, *, metric: str = "WA", title: str = "") -> Figure:
+    """Left: each system's level and interval, with the ceiling of its inputs where one is known; right: every pair.
+
+    levels, pairs: of `training.comparison`. A cell is the row's system less the column's; bold: p < 0.05 by Holm.
+    """
+    rows = levels[levels["metric"] == metric].reset_index(drop=True)
+    names, place = list(rows["system"]), np.arange(len(rows))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 1.8 + 0.5 * len(rows)), width_ratios=(1, 1.15))
+    intervals(left, place, 100 * rows[["mean", "low", "high"]], label="here, 95 % over runs")
+    if rows.get("ceiling", pd.Series(dtype=float)).notna().any():
+        left.scatter(100 * rows["ceiling"], place, marker="|", s=320, linewidth=2.5, color=INK, zorder=3,
+                     label="possible with its inputs")
+        left.axvline(100 * rows["chance"].iloc[0], color=INK, linestyle="--", linewidth=1, label="chance")
+    left.set(yticks=place, yticklabels=[f"{row.system}\n{_reads(row)}" for row in rows.itertuples()],
+             ylim=(len(rows) - 0.5, -0.5), xlabel=f"{metric} (%)",
+             xlim=np.clip(left.get_xlim(), 0, 100))  # Student's interval of two folds does not know where scores end
+    left.tick_params(axis="y", labelsize=9)
+    legend_below(left)
+    _differences(right, pairs[pairs["metric"] == metric], names, metric)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    return figure
+
+
+def _reads(row) -> str:
+    """What a system reads, below its name: "reads text + voice, text before"."""
+    return f"reads {row.reads}" + ("" if row.history == "none" else f", {row.history} before")
+
+
+def _differences(ax: Axes, pairs: pd.DataFrame, names: list[str], metric: str) -> None:
+    """Row less column of every pair, in points, as a matrix that is its own mirror with the sign turned."""
+    points, sure = (pd.DataFrame(value, names, names) for value in (np.nan, False))
+    for pair in pairs.itertuples():
+        points.loc[pair.a, pair.b], points.loc[pair.b, pair.a] = 100 * pair.difference, -100 * pair.difference
+        sure.loc[pair.a, pair.b] = sure.loc[pair.b, pair.a] = pair.p_holm < CERTAIN
+    limit = max(1.0, np.nanmax(np.abs(points.to_numpy()), initial=0))
+    sns.heatmap(points, ax=ax, vmin=-limit, vmax=limit, cmap="RdBu_r", annot=True, fmt="+.1f", linewidths=0.5,
+                linecolor=FAINT, cbar=False, square=False)
+    cells = [(i, j) for i in names for j in names if points.notna().loc[i, j]]
+    for text, (i, j) in zip(ax.texts, cells, strict=True):
+        text.set_fontweight("bold" if sure.loc[i, j] else "normal")
+    ax.set_title(f"{metric}: row less column (points; bold: p < {CERTAIN} by Holm)", fontsize=10)
+    ax.tick_params(axis="x", rotation=25, labelsize=9)
+    ax.tick_params(axis="y", rotation=0, labelsize=9)
