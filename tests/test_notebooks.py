@@ -8,20 +8,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from small_notebook import SMALLEST
 
 from mer_kit.batch_runs import NOTEBOOKS, parameters_of, plan, run_notebook
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
-SMALL: dict[str, dict] = {  # number of a notebook -> the parameters that make it smallest
-    "02": {"EPOCHS": 1, "CLUSTERS": 100},
-    "03": {"EPOCHS": 1},
-    "04": {"EPOCHS": 1},
-    "05": {"EPOCHS": 1},
-    "06": {"EPOCHS": 1},
-    "07": {"EPOCHS": 1},
-    "08": {"EPOCHS": 1, "PROJECTIONS": "pca"},
-}
-
 every_notebook = pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
 
 
@@ -68,8 +59,8 @@ def test_it_defines_nothing(notebook):
         assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef}, f"move to mer_kit:\n{cell.source}"
 
 
-def test_small_sizes_name_notebooks_that_exist():
-    assert set(SMALL) <= {path.stem[:2] for path in ALL}
+def test_what_makes_notebooks_small_is_a_parameter_of_some():
+    assert set(SMALLEST) <= set().union(*map(parameters_of, ALL))
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +71,8 @@ def ledger(tmp_path_factory):
 
 @every_notebook
 def test_it_runs_to_its_end(notebook, ledger, tmp_path):
-    small = SMALL.get(notebook.stem[:2], {})
-    known = parameters_of(notebook)
-    own = {name: str(where) for name, where in (("FIGURES_DIR", tmp_path), ("LEDGER", ledger)) if name in known}
-    ended = run_notebook(notebook, plan([notebook], small | own)[notebook], tmp_path, cell_timeout=300)
+    small = plan(ALL, SMALLEST | {"FIGURES_DIR": str(tmp_path), "LEDGER": str(ledger)})[notebook]
+    ended = run_notebook(notebook, small, tmp_path, cell_timeout=300)
     assert ended["status"] == "ok", ended["error"]
     for cell in code(tmp_path / notebook.name):
         said = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr")

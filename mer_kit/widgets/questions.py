@@ -33,6 +33,7 @@ class Question(w.VBox):
         self.verdict = w.HTML()
         self.reply.observe(self._show, "value")
         super().__init__([w.HTML(f"<b>{escape(text)}</b>"), self.reply, self.verdict])
+        self.add_class("mer-question")
 
     def mark(self, reply: str) -> bool:
         """Is this reply right? A reply that is no number is wrong where one is asked for."""

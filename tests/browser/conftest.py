@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import papermill
 import pytest
+from small_notebook import SMALLEST
 
+from mer_kit.batch_runs import find_notebooks, plan
 from mer_kit.install import ROOT
 from mer_kit.machine import find_chromium
 
@@ -85,7 +87,7 @@ def watch(chromium, request) -> Callable[..., Watched]:
 class Lab:
     """A running JupyterLab."""
 
-    root: Path  # holds a copy of notebooks/
+    root: Path  # holds copies of the notebooks, at their smallest
     base: str
     token: str
 
@@ -95,10 +97,18 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory) -> Iterator[Lab]:
-    """JupyterLab over a copy of notebooks/, with folders and settings of its own."""
+def small(tmp_path_factory) -> dict:
+    """The parameters that make all notebooks smallest, with one ledger for them."""
+    return SMALLEST | {"LEDGER": str(tmp_path_factory.mktemp("ledger"))}
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, small) -> Iterator[Lab]:
+    """JupyterLab over copies of the notebooks, with folders and settings of its own."""
     home, root = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("checkout") / "notebooks"
-    shutil.copytree(ROOT / "notebooks", root, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "kernel-ipc-*"))
+    root.mkdir(parents=True)
+    for notebook, own in plan(find_notebooks(), small).items():
+        papermill.execute_notebook(str(notebook), str(root / notebook.name), own, prepare_only=True, progress_bar=False)
     quiet = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')

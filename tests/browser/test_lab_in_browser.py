@@ -44,7 +44,7 @@ def test_a_notebook_runs_to_its_end(lab, watch, notebook):
                            arg=page.evaluate(PLOTS))
     widths = panel.locator(".jp-RenderedImage img").evaluate_all("es => es.map(e => e.naturalWidth)")
     assert all(width > 0 for width in widths)
-    for question in panel.locator(".jp-OutputArea .widget-vbox").all():
+    for question in panel.locator(".jp-OutputArea .mer-question").all():
         assert_it_marks(question)
     watched.screenshot(f"lab-{notebook.stem}-answered")
     assert not watched.outside
@@ -71,7 +71,7 @@ def assert_it_marks(question):
 def test_the_number_that_mer_kit_computes_is_marked_right_and_clips_have_sound(lab, watch):
     watched, panel = run_in_lab(lab, watch, next(NOTEBOOKS.glob("00_*.ipynb")))
     frequent = load_corpus("duet").targets["label"].value_counts(normalize=True).max()
-    question = panel.locator(".jp-OutputArea .widget-vbox").first
+    question = panel.locator(".jp-OutputArea .mer-question").first
     question.locator("input").fill(f"{frequent:.2f}")
     question.locator("input").press("Enter")
     question.get_by_text("✓ right").wait_for()

@@ -8,7 +8,6 @@ import pytest
 from small_notebook import write
 
 from mer_kit.batch_runs import find_notebooks, run_notebooks
-from mer_kit.install import ROOT
 from mer_kit.report import build_report
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -33,12 +32,10 @@ def small_report(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def full_report(tmp_path_factory) -> Path:
-    """The report of all notebooks, run as `mer-kit demo` runs them."""
-    if not list((ROOT / "notebooks").glob("*.ipynb")):
-        pytest.skip("notebooks/ is empty")
+def full_report(tmp_path_factory, small) -> Path:
+    """The report of all notebooks, run as `mer-kit demo` runs them, but small."""
     folder = tmp_path_factory.mktemp("full")
-    run_notebooks(find_notebooks(), {}, folder / "nb")
+    run_notebooks(find_notebooks(), small, folder / "nb")
     return build_report(folder / "nb", folder / "report")
 
 
