@@ -17,6 +17,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory) -> Path:
+    """Where the runs of one test file are kept: they share them."""
+    return tmp_path_factory.mktemp("ledger")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Where the real corpora are, a test that uses them must run: its skip is a failure."""

@@ -32,11 +32,6 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
 def test_it_starts_from_a_text_encoder_and_from_its_own_row_a(ledger):
     finished = run(SMALL_JFM, ledger, progress=False)
     assert sorted(Ledger(ledger).table()["model"]) == ["jfm", "jfm-speech", "text"]

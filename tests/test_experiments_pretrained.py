@@ -44,11 +44,6 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
 def stage_of(experiment: Experiment):
     return experiments._stage("duet", None, None, "", experiment.encoders, "raise")
 

@@ -30,11 +30,6 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
-@pytest.fixture(scope="module")
 def models(ledger):
     return {name: restored(e, ledger, progress=False, device="cpu") for name, e in ASKED.items()}
 

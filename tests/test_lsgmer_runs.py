@@ -54,11 +54,6 @@ def releases(tmp_path_factory):
     return {name: str(folder) for name, folder in folders.items()}
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
 PROTOCOLS = [("iemocap", "iemocap-4", "session-out", "Session2"),
              pytest.param("meld", "meld-7", "official", "official", marks=needs_ffmpeg)]
 

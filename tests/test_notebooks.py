@@ -63,12 +63,6 @@ def test_what_makes_notebooks_small_is_a_parameter_of_some():
     assert set(SMALLEST) <= set().union(*map(parameters_of, ALL))
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    """One for all: notebooks share runs, as they do in a demo."""
-    return tmp_path_factory.mktemp("ledger")
-
-
 @every_notebook
 def test_it_runs_to_its_end(notebook, ledger, tmp_path):
     small = plan(ALL, SMALLEST | {"FIGURES_DIR": str(tmp_path), "LEDGER": str(ledger)})[notebook]

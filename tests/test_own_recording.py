@@ -31,11 +31,6 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
-@pytest.fixture(scope="module")
 def models(ledger):
     asked = {m: replace(SMALL, model=m) for m in ("lemer", "text", "speech")} | {"lsgmer": SMALL_LSGMER}
     return {name: restored(e, ledger, progress=False, device="cpu") for name, e in asked.items()}

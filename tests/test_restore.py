@@ -25,11 +25,6 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
 def test_lsgmer_trains_over_states_of_the_unimodal_runs_without_history(ledger):
     finished = run(SMALL_LSGMER, ledger, progress=False)
     models = Ledger(ledger).table()["model"].tolist()

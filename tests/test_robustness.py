@@ -76,11 +76,6 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
-@pytest.fixture(scope="module")
 def models(ledger):
     asked = {"LSGMER": SMALL_LSGMER, "LE-MER": SMALL, "text": replace(SMALL, model="text"),
              "speech": replace(SMALL, model="speech")}

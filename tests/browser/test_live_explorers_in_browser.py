@@ -34,11 +34,6 @@ PATIENCE = 30.0  # s for a figure to be drawn
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    return tmp_path_factory.mktemp("ledger")
-
-
-@pytest.fixture(scope="module")
 def models(ledger):
     with experiments_on(planted()):
         yield {name: restored(e, ledger, progress=False, device="cpu") for name, e in ASKED.items()}
