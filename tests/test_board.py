@@ -84,8 +84,9 @@ def test_changes_are_against_the_reference_row_of_the_table(rows, results):
     right = {name: (of["truth"] == of["predicted"]).mean() for name, of in said.items()}
     ahead = 100 * (right["C4 only A_r"] - right["C1 attention constraint"])
     assert row["change"] == pytest.approx(ahead) and row["change_low"] <= ahead <= row["change_high"]
+    assert row["p"] == pytest.approx(paired(said["C4 only A_r"], said["C1 attention constraint"], "WA").p)
     reference = row_of(rows, "Table 3", "C1 attention constraint", "IEMOCAP-4", "WA")
-    assert np.isnan(reference["published_change"]) and np.isnan(reference["change"])
+    assert np.isnan(reference["published_change"]) and np.isnan(reference["change"]) and np.isnan(reference["p"])
     alone = row_of(rows, "Table I", "MSMSER", "IEMOCAP-4", "UA")
     assert alone["published_change"] == pytest.approx(76.4 - 77.9)
 
@@ -96,6 +97,7 @@ def test_a_change_that_is_printed_as_such_stands_in_both_places(rows, results):
     said = recorded_of(ABLATED, results)
     ahead = 100 * paired(said["w/o ICL"], said["JFM"], "WA").difference
     assert row["here"] == row["change"] == pytest.approx(ahead) and row["low"] == row["change_low"]
+    assert row["p"] == pytest.approx(paired(said["w/o ICL"], said["JFM"], "WA").p)
     assert row["note"] == "duet, offline encoders, in place of MELD-7"
 
 
@@ -128,6 +130,39 @@ def test_another_corpus_may_stand_in(tmp_path):
     assert board.board(tmp_path / "kept")["here"].isna().all()
     row = row_of(board.board(tmp_path / "kept", "nemo"), "Table I", "LSGMER", "IEMOCAP-4", "WA")
     assert row["here"] > 0 and row["note"] == "nemo, offline encoders, in place of IEMOCAP-4"
+
+
+def test_ablations_are_the_papers_own_rows_a_line_a_run(rows):
+    lines = board.ablations(rows).set_index(["paper", "table", "system", "modality"])
+    assert len(lines) == 22 and not lines.index.duplicated().any()
+    assert lines.groupby("paper").size().to_dict() == {"LE-MER": 12, "LSGMER": 3, "JFM": 7}
+    line = lines.loc["JFM", "Table 2", "w/o ICL", "audio+text"]
+    assert list(line[["metric", "IEMOCAP", "MELD"]]) == ["WA", -1.32, -0.97]
+    assert line["change"] == row_of(rows, "Table 2", "w/o ICL", "IEMOCAP", "Acc change")["change"]
+    other = lines.loc["LSGMER", "Table III", "w/o MA", "audio+text"]
+    assert other[["IEMOCAP", "MELD"]].round(6).tolist() == [-0.8, -0.8], "MELD's is of WF1, all that is printed"
+    assert np.isnan(other["change"]) and np.isnan(other["p_holm"])
+    measured = lines.dropna(subset="p")
+    assert list(measured.index.get_level_values("system")) == ["C4 only A_r", "w/o ICL"]
+    np.testing.assert_allclose(measured["p_holm"], holm(measured["p"]))
+
+
+def test_ablations_ask_for_another_metric_and_take_what_is_printed(rows):
+    by = {metric: board.ablations(rows, metric).set_index(["table", "system"]) for metric in ("UA", "WF1")}
+    assert by["UA"].loc[("Table 3", "C4 only A_r"), ["metric", "IEMOCAP"]].tolist() == ["UA", pytest.approx(-1.43)]
+    assert by["UA"].loc[("Table 2", "w/o ICL"), ["metric", "MELD"]].tolist() == ["WA", -0.97]
+    assert by["WF1"].loc[("Table 2", "w/o ICL"), ["metric", "MELD"]].tolist() == ["WF1", -0.84]
+    assert by["WF1"].loc[("Table 3", "C4 only A_r"), "metric"] == "WA"
+
+
+def test_ablations_of_two_corpora_are_two_lines(tmp_path):
+    """Where a paper's own corpus is recorded, its line is its own; what stands in for the other is another."""
+    keep_rows(ABLATED, ["JFM", "w/o ICL"], tmp_path)
+    keep_rows(ABLATED, ["JFM", "w/o ICL"], tmp_path, "iemocap")
+    lines = board.ablations(board.board(tmp_path / "kept")).query("system == 'w/o ICL'").set_index("run")
+    own, other = (lines.loc[f"{corpus}-4/session-out, 2 folds, seed 0"] for corpus in ("iemocap", "duet"))
+    assert (own["IEMOCAP"], other["MELD"]) == (-1.32, -0.97) and np.isnan(own["MELD"]) and np.isnan(other["IEMOCAP"])
+    assert not board.ablations(board.board(tmp_path / "nothing"))["p_holm"].notna().any()
 
 
 def test_a_lookup_has_a_row_a_system_with_all_its_metrics(rows):

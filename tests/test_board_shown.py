@@ -93,6 +93,30 @@ def test_the_matrix_of_pairs_is_its_own_mirror(results, closed):
     assert not plots.systems(comparison.levels(alone), comparison.pairs(alone)).axes[1].texts
 
 
+def test_ablations_are_drawn_on_one_page_with_their_numbers(rows, closed):
+    lines = board.ablations(rows)
+    [ax] = plots.ablations(lines, title="t").axes
+    np.testing.assert_allclose(points(ax, 0)[:, 0], lines["MELD"])
+    np.testing.assert_allclose(points(ax, 1)[:, 0], lines["IEMOCAP"])
+    np.testing.assert_allclose(points(ax, 3)[:, 0], lines["change"])
+    assert ax.collections[0].get_edgecolor().tolist() == ax.collections[1].get_edgecolor().tolist()
+    sure = (lines["p_holm"] < 0.05).tolist()
+    assert any(sure) and [to_hex(c).upper() == HERE for c in ax.collections[3].get_facecolors()] == sure
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert names.count("JFM (text)") == names.count("JFM (audio)") == 1 and "w/o ICL" in names
+    headings, numbers = ([t.get_text() for t in ax.texts if (t.xy[0] == 0) == left] for left in (True, False))
+    assert headings == ["LE-MER, Table 1", "LE-MER, Table 2", "LE-MER, Table 3", "LSGMER, Table III", "JFM, Table 1",
+                        "JFM, Table 2", "JFM, Table 3"]
+    row = lines[lines["system"] == "w/o ICL"].iloc[0]
+    assert numbers[row.name] == (f"{row['change']:+.1f} ({row['change_low']:+.1f} to {row['change_high']:+.1f}), "
+                                 f"p {row['p']:.2g}")
+    assert numbers.count("not run here") == lines["change"].isna().sum()
+    left, right = ax.get_xlim()
+    drawn = lines[["IEMOCAP", "MELD", "change_low", "change_high"]].stack().dropna()
+    assert left < drawn.min() and drawn.max() < right, "no mark lies off the page"
+    assert [float(t.get_text()) for t in ax.get_xticklabels()] == ax.get_xticks().tolist()
+
+
 @pytest.mark.slow
 def test_the_notebook_says_what_to_run_where_nothing_is_recorded(tmp_path):
     notebook = NOTEBOOKS / "11_results_board.ipynb"
@@ -100,3 +124,13 @@ def test_the_notebook_says_what_to_run_where_nothing_is_recorded(tmp_path):
     ended = run_notebook(notebook, plan([notebook], given)[notebook], tmp_path, cell_timeout=300)
     assert ended["status"] == "ok", ended["error"]
     assert "`mer-kit study systems --record` records them" in (tmp_path / notebook.name).read_text()
+
+
+@pytest.mark.slow
+def test_the_ablations_notebook_says_what_to_record(tmp_path):
+    notebook = NOTEBOOKS / "09_ablations.ipynb"
+    given = {"RESULTS": str(tmp_path / "nothing"), "METRIC": "UA"}
+    ended = run_notebook(notebook, plan([notebook], given)[notebook], tmp_path, cell_timeout=300)
+    assert ended["status"] == "ok", ended["error"]
+    said = (tmp_path / notebook.name).read_text()
+    assert "mer-kit study le-mer/table-3 --record" in said and "mer-kit study jfm/weights --record" in said

@@ -66,6 +66,23 @@ def test_another_metric_and_a_table_of_the_reference_alone():
     assert points(plots.study(lonely, reference="C1").axes[0]) == [[80, 0]]
 
 
+def test_levels_of_a_damage_are_drawn_a_line_a_system():
+    levels = pd.DataFrame([{"system": name, "level": level, "mean": mean, "low": mean - 0.1, "high": mean + 0.2}
+                           for name, means in {"A": (0.8, 0.5), "B": (0.7, 0.4)}.items()
+                           for level, mean in zip((np.inf, 10), means, strict=True)])
+    ax = plots.by_level(levels, xlabel="SNR (dB)", chance=0.25, title="t")
+    assert {bar.get_label(): bar.lines[0].get_ydata().tolist() for bar in ax.containers} == {
+        "A": pytest.approx([80, 50]), "B": pytest.approx([70, 40])}
+    assert ax.containers[1].lines[2][0].get_segments()[0][:, 1] == pytest.approx([60, 90])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["clean", "10"]
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_linestyle() == "--"] == [25]
+    assert {bar.lines[0].get_linestyle() for bar in ax.containers} == {"-"}
+    names = levels.replace({"level": {np.inf: "sound", 10: "words"}})
+    ax = plots.by_level(names, xlabel="missing", joined=False)
+    assert {bar.lines[0].get_linestyle() for bar in ax.containers} == {"None"}
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["sound", "words"]
+
+
 def test_a_curve_keeps_the_order_of_the_study():
     ax = plots.curve(TABLE, xlabel="K", title="t")
     drawn = {bar.get_label(): bar.lines[0].get_ydata().tolist() for bar in ax.containers}
@@ -73,6 +90,8 @@ def test_a_curve_keeps_the_order_of_the_study():
     reach = ax.containers[0].lines[2][0].get_segments()[1]
     assert reach[:, 1] == pytest.approx([73, 78])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["C1", "C2", "C4"] and ax.get_xlabel() == "K"
+    one = plots.curve(TABLE.assign(system="K = " + TABLE["system"], low=np.nan, high=np.nan), xlabel="K")
+    assert [t.get_text() for t in one.get_xticklabels()] == ["C1", "C2", "C4"] and one.get_ylabel() == "score (%)"
 
 
 COSTS = pd.DataFrame({"GiB": [1.0, 2.5], "s a step": [0.1, 0.4]}, ["N = 1", "|v_j| = 16"])

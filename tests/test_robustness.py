@@ -13,9 +13,10 @@ from small_experiments import SMALL, TINY, experiments_on, slice_of_duet, wav2ve
 
 from mer_kit.errors import BadInput
 from mer_kit.models.lsgmer import LSGMERConfig
+from mer_kit.training import robustness
 from mer_kit.training.experiments import run
 from mer_kit.training.restore import restored
-from mer_kit.training.robustness import LOST, SNRS, damage, damages, gates_under, under
+from mer_kit.training.robustness import LOST, SNRS, by_level, damage, damages, gates_under, sweep, under
 
 TONE = np.sin(np.arange(4000) / 7).astype(np.float32)
 WORDS = " ".join(f"w{i}" for i in range(400))
@@ -150,6 +151,97 @@ def test_runs_keep_what_the_classifier_sees(ledger, models):
     for batch, output in trained.outputs(trained.fold.test[:7]):
         kept = torch.stack([finished.attention[f"features/{u}"] for u in batch.ids])
         np.testing.assert_allclose(kept, output.features, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def as_it_is(models):
+    return under({name: models[name] for name in ("LSGMER", "LE-MER")}, {"as it is": {}})
+
+
+@pytest.fixture
+def asked(models, as_it_is):
+    """A sweep of two models on the first three utterances of each dialogue."""
+    few = as_it_is.groupby("dialogue")["id"].head(3)
+    shorter = {name: replace(models[name], fold=replace(models[name].fold, test=tuple(sorted(set(few)))))
+               for name in ("LSGMER", "LE-MER")}
+    return lambda kind, levels: sweep(shorter, kind, levels, as_it_is[as_it_is["id"].isin(few)], seed=0)
+
+
+def said_at(swept: pd.DataFrame, level, system: str = "LE-MER") -> np.ndarray:
+    return swept[(swept["level"] == level) & (swept["system"] == system)].set_index("id")["p_sad"].sort_index()
+
+
+def test_a_sweep_goes_from_no_damage_through_its_levels_as_the_list_of_damages_has_them(asked, answers):
+    noise = asked("noise", [10, 0])
+    assert list(dict.fromkeys(noise["level"])) == [np.inf, 10, 0] and set(noise["damage"]) == {"noise"}
+    assert noise.groupby(["system", "level"])["id"].nunique().nunique() == 1
+    known = answers[answers["system"] == "LE-MER"].set_index(["damage", "id"])["p_sad"]
+    for level, name in ((np.inf, "as it is"), (0, "noise at 0 dB")):
+        said = said_at(noise, level)
+        np.testing.assert_allclose(said, known[name].loc[said.index], atol=1e-5)
+    missing = asked("missing", ["words", "sound", "both"])
+    for level, name in (("nothing", "as it is"), ("words", "all words lost"), ("sound", "sound muted")):
+        said = said_at(missing, level)
+        np.testing.assert_allclose(said, known[name].loc[said.index], atol=1e-5)
+    for one in ("sound", "words"):
+        assert not np.allclose(said_at(missing, "both"), said_at(missing, one), atol=1e-6)
+
+
+def test_lost_words_are_gone_and_replaced_ones_are_words_of_the_training_part(asked, models):
+    lost, replaced = (asked(f"words {how}", [0.0, 1.0]) for how in ("lost", "replaced"))
+    assert list(dict.fromkeys(lost["level"])) == [0.0, 1.0], "no damage is asked once"
+    assert not np.allclose(said_at(lost, 1.0), said_at(replaced, 1.0), atol=1e-6)
+    given = robustness._at_level("words replaced", 1.0, models["LE-MER"], 0)["words"]
+    known = set(" ".join(models["LE-MER"].stage.rows.loc[list(models["LE-MER"].fold.train), "text"]).split())
+    told = given("u", "so many strange words here").split()
+    assert len(told) == 5 and set(told) <= known and not set(told) & {"so", "many", "strange", "words", "here"}
+
+
+def test_a_model_that_reads_fewer_turns_says_the_same_as_it_is(asked):
+    turns = asked("history", [0, 1])
+    assert list(dict.fromkeys(turns["level"])) == [2, 0, 1], "both read two turns"
+    assert not np.allclose(said_at(turns, 0), said_at(turns, 2), atol=1e-6)
+    assert not np.allclose(said_at(turns, 0), said_at(turns, 1), atol=1e-6)
+    assert not np.allclose(said_at(turns, 1), said_at(turns, 2), atol=1e-6)
+    more = asked("history", [5])
+    assert np.array_equal(said_at(more, 5), said_at(more, 2))
+
+
+def test_models_with_the_same_inputs_share_damaged_sound(models):
+    heard, ids = [], list(models["LE-MER"].fold.test[:4])
+    assert damage(10, seed=1)["sound"] == damage(10, seed=1)["sound"] != damage(10, seed=2)["sound"]
+    sounds = [lambda utterance, samples, loud=loud: heard.append(utterance) or samples * loud for loud in (1, 0)]
+    for name in ("LE-MER", "speech"):
+        models[name].predict(ids, sound=sounds[0])
+    assert sorted(heard) == sorted(ids), "each clip is damaged once"
+    models["speech"].predict(ids, sound=sounds[1])
+    assert len(heard) == 8, "another damage is computed anew"
+
+
+def test_a_sweep_names_the_kinds_and_modalities_that_it_knows(asked):
+    with pytest.raises(BadInput, match="noise, words lost, words replaced, missing, history"):
+        asked("wind", [1])
+    with pytest.raises(BadInput, match="nothing, sound, words, both"):
+        asked("missing", ["text"])
+
+
+def swept_table() -> pd.DataFrame:
+    """Two dialogues of two turns; at level 0 all are right, at 1 one of each, at 2 the first dialogue alone."""
+    right = {0: [1, 1, 1, 1], 1: [1, 0, 0, 1], 2: [1, 1, 0, 0]}
+    return pd.concat([pd.DataFrame({
+        "system": "s", "level": level, "id": list("abcd"), "dialogue": list("xxyy"), "truth": "sad",
+        "predicted": np.where(np.array(of, dtype=bool), "sad", "happy")}) for level, of in right.items()])
+
+
+def test_levels_are_accuracies_with_paired_changes_over_dialogues():
+    found = by_level(swept_table().sample(frac=1, random_state=1).sort_values("level", kind="stable"))
+    assert found["mean"].tolist() == [1, 0.5, 0.5] and found["level"].tolist() == [0, 1, 2]
+    assert found[["low", "high"]].to_numpy().tolist() == [[1, 1], [0.5, 0.5], [0, 1]]  # whole dialogues are drawn
+    assert found["change"].tolist() == [0, -0.5, -0.5]
+    assert found[["change_low", "change_high"]].to_numpy().tolist() == [[0, 0], [-0.5, -0.5], [-1, 0]]
+    assert by_level(swept_table(), reference=2)["change"].tolist() == [0.5, 0, 0]
+    seeds = pd.concat([swept_table().assign(seed=0, fold="f"), swept_table().assign(seed=1, fold="f")])
+    assert by_level(seeds)["change"].tolist() == [0, -0.5, -0.5], "the same utterance under two seeds"
 
 
 def table(**gates: list[float]) -> pd.DataFrame:

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from mer_kit.plots.studies import CERTAIN, PRINTED, intervals
 from mer_kit.plots.style import FAINT, INK, legend_below
 
+TICKS = (-50, -20, -10, -5, *range(-3, 4), 5, 10, 20, 50)  # points of change
+
 
 def published_and_here(table: pd.DataFrame, *, title: str = "") -> Figure:
     """A board's rows of one metric and dataset: left levels, right the change against each table's reference row.
@@ -20,26 +22,77 @@ def published_and_here(table: pd.DataFrame, *, title: str = "") -> Figure:
     where the interval leaves out no change. Where a paper prints changes alone, the left is empty.
     """
     rows = table.reset_index(drop=True)
-    of_table = (rows["paper"] + ", " + rows["table"]).to_numpy()
-    first = np.r_[True, of_table[1:] != of_table[:-1]] if len(rows) else np.array([], dtype=bool)
-    place = pd.Series(np.arange(len(rows)) + 1.2 * np.cumsum(first), rows.index)  # a heading above each table
+    place = _places(rows)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 1.6 + 0.25 * place.max()), sharey=True)
     level = rows[~rows["metric"].str.endswith(" change")]
     _both(left, place[level.index], level["published"], level[["here", "low", "high"]])
     sure = (rows["change_low"] > 0) | (rows["change_high"] < 0)
     _both(right, place, rows["published_change"], rows[["change", "change_low", "change_high"]], sure)
     right.axvline(0, color=INK, linewidth=1)
-    modality = (" (" + rows["modality"] + ")").where(rows.duplicated(["paper", "table", "system"], keep=False), "")
-    left.set(yticks=place, yticklabels=rows["system"] + modality, ylim=(place.max() + 0.8, 0), xlabel="level (%)")
+    _name_rows(left, rows, place)
+    left.set_xlabel("level (%)")
     right.set_xlabel("change against the table's reference row (points)")
     for where in place[rows["published_change"].isna()]:
         right.annotate("reference", (0, where), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    for where, name in zip(place[first], of_table[first], strict=True):
-        left.annotate(name, (0, where - 1), xycoords=("axes fraction", "data"), weight="bold", va="center", fontsize=10)
-    left.tick_params(axis="y", labelsize=9)
     legend_below(left)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
+
+
+def ablations(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Every ablation of the papers on one page: what was printed of it, ours below with its interval and numbers.
+
+    table: of `training.board.ablations`. Crosses were printed on IEMOCAP, diamonds on MELD; circles are ours, filled
+    where p < 0.05 by Holm. Beyond 3 points the axis is logarithmic.
+    """
+    place = _places(table)
+    figure, ax = plt.subplots(figsize=(11.6, 1.3 + 0.21 * place.max()))
+    for column, mark, face in (("MELD", "D", "white"), ("IEMOCAP", "X", PRINTED)):
+        ax.scatter(table[column], place - 0.2, marker=mark, s=40, facecolor=face, edgecolor=PRINTED, zorder=3,
+                   label=f"published, {column}")
+    ours = table[["change", "change_low", "change_high"]]
+    intervals(ax, place + 0.2, ours, table["p_holm"] < CERTAIN,
+              label=f"here, with its 95 % interval (filled: p < {CERTAIN} by Holm)")
+    ax.axvline(0, color=INK, linewidth=1)
+    ax.set_xscale("symlog", linthresh=3, linscale=1.5)
+    _name_rows(ax, table, place)
+    drawn = table[["IEMOCAP", "MELD", *ours]].to_numpy()
+    low, high = 1.2 * np.nanmin(drawn, initial=-4), 1.2 * np.nanmax(drawn, initial=4)
+    ticks = [tick for tick in TICKS if low < tick < high]
+    ax.set(xlim=(low, high), xticks=ticks, xticklabels=ticks,
+           xlabel="change against the table's reference row (points; beyond ±3 by logarithm)")
+    for row, where in zip(table.itertuples(), place, strict=True):
+        ax.annotate(_in_numbers(row), (1.01, where), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+    legend_below(ax)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    return figure
+
+
+def _in_numbers(row) -> str:
+    """A line's change with its interval and p: "-1.3 (-2.5 to -0.3), p 0.013"; of a row without one, that."""
+    if pd.isna(row.change):
+        return "not run here"
+    return f"{row.change:+.1f} ({row.change_low:+.1f} to {row.change_high:+.1f}), p {row.p:.2g}"
+
+
+def _places(rows: pd.DataFrame) -> pd.Series:
+    """Where each row stands, from the top, with room above the first of each table for its heading."""
+    return pd.Series(np.arange(len(rows)) + 1.2 * np.cumsum(_first(rows)), rows.index)
+
+
+def _first(rows: pd.DataFrame) -> np.ndarray:
+    """Whether a row is the first of its table."""
+    return rows[["paper", "table"]].ne(rows[["paper", "table"]].shift()).any(axis=1).to_numpy()
+
+
+def _name_rows(ax: Axes, rows: pd.DataFrame, place: pd.Series) -> None:
+    """Systems along the axis, with their modality where a table has them several times, and a heading over a table."""
+    modality = (" (" + rows["modality"] + ")").where(rows.duplicated(["paper", "table", "system"], keep=False), "")
+    ax.set(yticks=place, yticklabels=rows["system"] + modality, ylim=(place.max() + 0.8, 0))
+    ax.tick_params(axis="y", labelsize=9)
+    for where, row in zip(place[_first(rows)], rows[_first(rows)].itertuples(), strict=True):
+        ax.annotate(f"{row.paper}, {row.table}", (0, where - 1), (4, 0), xycoords=("axes fraction", "data"),
+                    textcoords="offset points", weight="bold", va="center", fontsize=10)
 
 
 def _both(ax: Axes, place: pd.Series, printed: pd.Series, ours: pd.DataFrame, filled: pd.Series | bool = True) -> None:

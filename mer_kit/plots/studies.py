@@ -42,16 +42,43 @@ def study(table: pd.DataFrame, *, metric: str = "WA", printed: pd.DataFrame | No
 
 def curve(table: pd.DataFrame, *, xlabel: str, metrics: Sequence[str] = ("WA", "UA"), title: str = "",
           ax: Axes | None = None) -> Axes:
-    """Scores over the values of a parameter study, in the order of a `study_table`, with intervals over runs."""
+    """Scores over the values of a parameter study, in the order of a `study_table`, with intervals over runs.
+
+    Of a system's name such as "K = 9", the axis has what stands behind the sign.
+    """
     ax = axes(ax, 7, 4)
     for tint, shift, metric in zip((HERE, PRINTED), (-0.04, 0.04), metrics, strict=False):
         rows = table[table["metric"] == metric]
         reach = 100 * np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
         ax.errorbar(np.arange(len(rows)) + shift, 100 * rows["mean"], reach, color=tint, marker="o", capsize=3,
                     label=metric)
-    values = table["system"].unique()
-    ax.set(xticks=range(len(values)), xticklabels=values, xlabel=xlabel, ylabel="score (%), 95 % interval over runs",
-           title=title)
+    values = _values(table["system"].unique())
+    spread = ", 95 % interval over runs" if table["low"].notna().any() else ""
+    ax.set(xticks=range(len(values)), xticklabels=values, xlabel=xlabel, ylabel=f"score (%){spread}", title=title)
+    ax.grid(axis="y", color=FAINT, linewidth=0.5)
+    legend_below(ax)
+    return ax
+
+
+def by_level(table: pd.DataFrame, *, xlabel: str, joined: bool = True, chance: float | None = None,
+             title: str = "", ax: Axes | None = None) -> Axes:
+    """WA with its interval at each level of a damage or setting, a line a system; an infinite SNR is named clean.
+
+    table: of `training.robustness.by_level`; levels stand in the order in which they come. joined False: levels have no
+    order, such as names of what is missing. chance: a fraction, dashed.
+    """
+    ax, order, systems = axes(ax, 7, 4), list(dict.fromkeys(table["level"])), list(dict.fromkeys(table["system"]))
+    for i, (system, tint, marker) in enumerate(zip(systems, (HERE, PRINTED, INK), "osD", strict=False)):
+        rows = table[table["system"] == system].set_index("level")
+        place = np.array([order.index(level) for level in rows.index]) + 0.06 * (i - (len(systems) - 1) / 2)
+        reach = 100 * np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
+        ax.errorbar(place, 100 * rows["mean"], reach, color=tint, marker=marker, capsize=3, label=system,
+                    linestyle="-" if joined else "none")
+    if chance is not None:
+        ax.axhline(100 * chance, color=INK, linestyle="--", linewidth=1)
+    names = [level if isinstance(level, str) else "clean" if np.isinf(level) else f"{level:g}" for level in order]
+    ax.set(xticks=range(len(order)), xticklabels=names, xlabel=xlabel, title=title)
+    ax.set_ylabel("WA (%), 95 % over dialogues")
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
     legend_below(ax)
     return ax
@@ -67,12 +94,16 @@ def costs(table: pd.DataFrame, *, xlabel: str, scores: pd.DataFrame | None = Non
                                   squeeze=False)
     if scored:
         curve(scores, xlabel=xlabel, ax=panels[0, 0])
-    names = [name.rpartition(" = ")[2] for name in table.index]
+    names = _values(table.index)
     for ax, column in zip(panels[0, int(scored):], table.columns, strict=True):
         ax.bar(names, table[column], color=HERE)
         ax.set(xlabel=xlabel, ylabel=column)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
+
+
+def _values(systems: Sequence[str]) -> list[str]:
+    return [name.rpartition(" = ")[2] for name in systems]
 
 
 def grounding(table: pd.DataFrame, *, title: str = "") -> Figure:

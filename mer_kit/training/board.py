@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from mer_kit.errors import pick
-from mer_kit.evaluation.published import published
+from mer_kit.evaluation.published import OUR_NAME, published
+from mer_kit.evaluation.statistics import holm
 from mer_kit.training.comparison import IN_PACKAGE, METRICS, command, level, run_of
 from mer_kit.training.jfm_studies import STUDIES as JFM_STUDIES
 from mer_kit.training.lemer_studies import STUDIES as LEMER_STUDIES
@@ -25,8 +26,11 @@ from mer_kit.training.runs import Ledger, recorded
 from mer_kit.training.studies import Study, beside_published, compared, recorded_of
 
 KEY = ["paper", "table", "system", "modality", "dataset", "metric"]
-CHANGES = ["published_change", "change", "change_low", "change_high"]
+CHANGES = ["published_change", "change", "change_low", "change_high", "p"]
 COLUMNS = [*KEY, "published", "here", "low", "high", *CHANGES, "run", "note", "command"]
+LINE = ["paper", "table", "system", "modality", "run"]  # of `ablations`
+PRINTED_ON = ["IEMOCAP", "MELD"]
+ELSEWHERE = "a system of another paper"  # the reason of rows that a paper quotes
 OWN = MappingProxyType({"IEMOCAP-4": "iemocap", "IEMOCAP": "iemocap", "MELD-7": "meld"})  # dataset -> corpus
 STUDIES = MappingProxyType({**LEMER_STUDIES, **LSGMER_STUDIES, **JFM_STUDIES})
 
@@ -47,7 +51,7 @@ def board(results: Path | str, corpus: str = IN_PACKAGE, protocol: str = "") -> 
     """A row for each of `published`, in its order; columns COLUMNS.
 
     published, here, low, high: percent (of "… change": points), the interval over runs; published_change, change,
-    change_low, change_high: points against the table's reference row, of ours by the paired bootstrap.
+    change_low, change_high: points against the table's reference row, of ours by the paired bootstrap; p: of no change.
     run: protocol, folds and seeds; note: what it stands on, or "not run here" and why. command: what makes the row.
     corpus, protocol: what stands in where nothing on the paper's own corpus is recorded; "": the corpus's usual one.
     """
@@ -81,12 +85,13 @@ def _measured(name: str, study: Study, results: Path | str, corpus: str, protoco
 
 
 def _changes(study: Study, ours: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Change, low, high of each of `rows` against the reference row, in points; of a printed change it is the row."""
+    """Change, low, high (points), p of each of `rows` against the reference; of a printed change they are the row's."""
     moved = ours[["system", "metric", "run", "change", "change_low", "change_high"]].rename(
         columns={"change": "mean", "change_low": "low", "change_high": "high"})
     beside = beside_published(study, moved.assign(change=float("nan")))[["here", "low", "high"]]
-    printed = rows["metric"].str.endswith(" change")
-    return beside.mask(printed, rows[["here", "low", "high"]], axis=0)
+    printed, chance = rows["metric"].str.endswith(" change"), ours["p"] / 100  # `beside` speaks in percent
+    p = beside_published(study, ours.assign(mean=chance, change=chance.where(ours["change"].notna())))["here"]
+    return beside.mask(printed, rows[["here", "low", "high"]], axis=0).assign(p=p)
 
 
 def _published_changes(study: Study, rows: pd.DataFrame) -> pd.Series:
@@ -96,6 +101,23 @@ def _published_changes(study: Study, rows: pd.DataFrame) -> pd.Series:
     of = rows[reference].set_index(["dataset", "metric"])["published"]
     change = rows["published"] - of.reindex(pd.MultiIndex.from_frame(rows[["dataset", "metric"]])).to_numpy()
     return change.mask(reference).mask(rows["metric"].str.endswith(" change"), rows["published"])
+
+
+def ablations(rows: pd.DataFrame, metric: str = "WA") -> pd.DataFrame:
+    """Rows of a board that say what a part of a paper's own system is worth, a line a system and run.
+
+    Columns LINE; metric (WA, else WF1, where a paper prints none of the one asked for); change, change_low, change_high
+    (ours, points); p, p_holm (over all lines that were measured); PRINTED_ON: the published change on each corpus.
+    """
+    own = rows[rows["published_change"].notna() & ~rows["note"].str.endswith(ELSEWHERE)]
+    named = own["metric"].replace(OUR_NAME).str.removesuffix(" change")
+    choice = {name: rank for rank, name in enumerate(dict.fromkeys([metric, "WA", "WF1"]))}
+    own = own.assign(metric=named, rank=named.map(choice), corpus=own["dataset"].str.split("-").str[0])
+    own = own.dropna(subset="rank").sort_values("rank", kind="stable").drop_duplicates([*LINE, "corpus"]).sort_index()
+    lines = own.drop_duplicates(LINE).set_index(LINE)[["metric", *CHANGES[1:]]]
+    printed = own.pivot(index=LINE, columns="corpus", values="published_change").reindex(columns=PRINTED_ON)
+    measured = lines["p"].dropna()
+    return lines.assign(p_holm=pd.Series(holm(measured), measured.index)).join(printed).reset_index()
 
 
 def lookup(rows: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,13 @@ class Trained:
         return TextInputs(changed, tokenizer, turns, usual.max_tokens)
 
     def _speech(self, usual: SpeechInputs, sound: Sound | None) -> SpeechInputs:
-        return usual if sound is None else SpeechInputs(
-            usual.corpus, usual.kind, self.stage.encoders.max_seconds, damage=sound)
+        return usual if sound is None else _damaged(usual, self.stage.encoders.max_seconds, sound)
+
+
+@lru_cache(maxsize=2)
+def _damaged(usual: SpeechInputs, max_seconds: float, sound: Sound) -> SpeechInputs:
+    """Inputs with the same damage (by equality of `sound`), made once for all models that share the usual ones."""
+    return SpeechInputs(usual.corpus, usual.kind, max_seconds, damage=sound)
 
 
 def restored(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Trained:

@@ -24,6 +24,7 @@ PLOTS = """() => window.jupyterapp.shell.currentWidget.content.model.sharedModel
 def run_in_lab(lab, watch, notebook):
     """Open a notebook and run all its cells: the watched page and the notebook's panel."""
     height = max(2400, 700 * len(json.loads(notebook.read_text())["cells"]))  # px; Lab renders only what is in view
+    lab.stop_kernels()
     watched = watch(lab.base, lab.base.replace("http", "ws"), height=height)
     watched.page.goto(lab.url(notebook))
     panel = watched.page.locator(".jp-NotebookPanel")
