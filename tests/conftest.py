@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ def shared() -> Path:
 def ledger(tmp_path_factory) -> Path:
     """Where the runs of one test file are kept: they share them."""
     return tmp_path_factory.mktemp("ledger")
+
+
+@pytest.fixture(scope="session")
+def tested(tmp_path_factory) -> Path:
+    """Where the kit's notebooks run at their smallest: models in `ledger`, executed copies in `nb`.
+
+    `mer-kit test` gives its two sets one such folder, so that the second trains and runs nothing again.
+    """
+    return Path(os.environ.get("MER_KIT_TESTED") or tmp_path_factory.mktemp("tested"))
 
 
 @pytest.hookimpl(wrapper=True)

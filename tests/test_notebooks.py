@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from small_notebook import SMALLEST
 
-from mer_kit.batch_runs import NOTEBOOKS, parameters_of, plan, run_notebook
+from mer_kit.batch_runs import NOTEBOOKS, parameters_of, plan, record, run_notebook
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
@@ -64,10 +64,11 @@ def test_what_makes_notebooks_small_is_a_parameter_of_some():
 
 
 @every_notebook
-def test_it_runs_to_its_end(notebook, ledger, tmp_path):
-    small = plan(ALL, SMALLEST | {"FIGURES_DIR": str(tmp_path), "LEDGER": str(ledger)})[notebook]
-    ended = run_notebook(notebook, small, tmp_path, cell_timeout=300)
+def test_it_runs_to_its_end(notebook, tested, tmp_path):
+    small = plan(ALL, SMALLEST | {"FIGURES_DIR": str(tmp_path), "LEDGER": str(tested / "ledger")})[notebook]
+    ended = run_notebook(notebook, small, tested / "nb", cell_timeout=300)
+    record([ended], tested / "nb")
     assert ended["status"] == "ok", ended["error"]
-    for cell in code(tmp_path / notebook.name):
+    for cell in code(tested / "nb" / notebook.name):
         said = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr")
         assert not said, f"on standard error:\n{said}"

@@ -105,9 +105,9 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory) -> dict:
+def small(tested) -> dict:
     """The parameters that make all notebooks smallest, with one ledger for them."""
-    return SMALLEST | {"LEDGER": str(tmp_path_factory.mktemp("ledger"))}
+    return SMALLEST | {"LEDGER": str(tested / "ledger")}
 
 
 @pytest.fixture(scope="session")
