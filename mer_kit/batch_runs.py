@@ -55,12 +55,12 @@ def plan(notebooks: Iterable[Path], parameters: Mapping[str, Any]) -> dict[Path,
     """What each notebook will be given; refuses unknown names and ill-typed values before any kernel starts.
 
     A value may be the text of a literal ("3", "true", "duet"). Of several notebooks each gets the parameters that it
-    has; a name that none of them has is an error that lists the names and says the nearest.
+    has; a name that none of them has is an error that lists the names and says the nearest. No notebooks need none.
     """
     declared = {notebook: parameters_of(notebook) for notebook in notebooks}
     names = sorted({name for known in declared.values() for name in known})
     for name in parameters:
-        if name not in names:
+        if declared and name not in names:
             raise unknown(f"parameter of {', '.join(n.stem for n in declared)}", name, names)
     return {notebook: {name: read_value(name, value, known[name][0])
                        for name, value in parameters.items() if name in known} for notebook, known in declared.items()}

@@ -214,12 +214,13 @@ def demo(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / 
 
 @app.command()
 def figures(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report") -> None:
-    """Draw the pictures in figures/ anew, by the notebooks that make them."""
+    """Draw the pictures in figures/ anew, by the notebooks that make them, with every training at its full length."""
     from mer_kit.batch_runs import NOTEBOOKS, find_notebooks, parameters_of
 
     drawing = [notebook for notebook in find_notebooks() if "FIGURES_DIR" in parameters_of(notebook)]
     (ROOT / "figures").mkdir(exist_ok=True)
-    _run_and_report(drawing, {"FIGURES_DIR": os.path.relpath(ROOT / "figures", NOTEBOOKS)}, executed, report)
+    drawn = {"FIGURES_DIR": os.path.relpath(ROOT / "figures", NOTEBOOKS), "EPOCHS": 0}
+    _run_and_report(drawing, drawn, executed, report)
 
 
 def _run_and_report(notebooks: list[Path], parameters: dict, executed: Path, report: Path,

@@ -70,6 +70,7 @@ def test_each_notebook_gets_the_parameters_that_it_has(tmp_path):
     both, one = write(tmp_path, "00_a"), write(tmp_path, "01_b", parameters="CORPUS = 'duet'")
     assert plan([both, one], {"CORPUS": "nemo", "TOP_K": "3"}) == {
         both: {"CORPUS": "nemo", "TOP_K": 3}, one: {"CORPUS": "nemo"}}
+    assert run_notebooks([], {"TOP_K": "3"}, tmp_path / "out") == []
 
 
 def test_a_failed_notebook_is_named_and_the_others_run(tmp_path):

@@ -157,6 +157,7 @@ def test_figures_go_where_the_readme_looks_for_them(call, tmp_path, monkeypatch)
     ((notebooks, parameters),) = given
     assert notebooks == [drawing]
     assert (batch_runs.NOTEBOOKS / parameters["FIGURES_DIR"]).resolve() == ROOT / "figures"
+    assert parameters["EPOCHS"] == 0, "what is committed is drawn from trainings of full length"
 
 
 def test_test_returns_the_failure_of_either_set(call, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from mer_kit.labels import LabelSet, colour
 from mer_kit.plots.attention import COSINES, WAVE, word_edges
-from mer_kit.plots.interactive import finish
+from mer_kit.plots.interactive import as_text, finish
 from mer_kit.plots.style import FAINT, INK
 
 MARKERS = ("circle", "square", "diamond", "triangle-down", "triangle-up", "cross", "x")  # as in static figures
@@ -43,7 +42,7 @@ def attention_in_time(of_frames: np.ndarray, of_words: np.ndarray, *, lines: Map
     figure.update_yaxes(visible=False, range=_around(samples), row=1, col=1, secondary_y=True)
     figure.update_xaxes(range=(0, seconds), showticklabels=True)
     figure.update_xaxes(title_text="time (s); click to hear it from there", row=2)
-    return finish(figure, escape(title), 520).update_layout(hovermode="x", legend={"orientation": "h", "y": -0.18})
+    return finish(figure, title, 520).update_layout(hovermode="x", legend={"orientation": "h", "y": -0.18})
 
 
 def points(table: pd.DataFrame, *, label_set: LabelSet, label_points: np.ndarray | None = None,
@@ -69,7 +68,7 @@ def points(table: pd.DataFrame, *, label_set: LabelSet, label_points: np.ndarray
             marker={"color": list(label_set.palette.values()), "symbol": "star", "size": 18,
                     "line": {"color": INK, "width": 1.5}})
     figure.update_xaxes(visible=False).update_yaxes(visible=False)
-    return finish(figure, escape(title), 520)
+    return finish(figure, title, 520)
 
 
 def label_paths(paths: Mapping[str, np.ndarray], *, label_set: LabelSet, title: str = "") -> go.Figure:
@@ -77,7 +76,7 @@ def label_paths(paths: Mapping[str, np.ndarray], *, label_set: LabelSet, title: 
 
     paths: system -> (1 + epochs, C, 2), on one plane.
     """
-    figure = make_subplots(1, len(paths), subplot_titles=[escape(name) for name in paths], shared_yaxes=True)
+    figure = make_subplots(1, len(paths), subplot_titles=[as_text(name) for name in paths], shared_yaxes=True)
     for column, way in enumerate(paths.values(), 1):
         for trace in _ways(way, 0, label_set, showlegend=column == 1):
             figure.add_trace(trace, 1, column)
@@ -88,7 +87,7 @@ def label_paths(paths: Mapping[str, np.ndarray], *, label_set: LabelSet, title: 
     for update, values in zip((figure.update_xaxes, figure.update_yaxes), everywhere.T, strict=True):
         room = 0.12 * (np.ptp(values) or 1.0)
         update(range=(values.min() - room, values.max() + room), showticklabels=False, ticks="")
-    return finish(figure, escape(title), 460).update_layout(**_player(epochs), margin_b=110)
+    return finish(figure, title, 460).update_layout(**_player(epochs), margin_b=110)
 
 
 def _ways(way: np.ndarray, epoch: int, label_set: LabelSet, **more) -> list[go.Scatter]:
@@ -134,7 +133,7 @@ def _places(words: Sequence[str], edges: np.ndarray, truth: Mapping | None) -> d
         shapes.append(_span(start, end, tint, "2", "y3") if i in cue else
                       {"type": "line", "x0": start, "x1": start, "y0": 0, "y1": 1, "xref": "x2", "yref": "y3 domain",
                        "line": {"color": FAINT, "width": 1}, "layer": "below"})
-        said.append(_above((start + end) / 2, escape(word), tint, "x2", "y3", textangle=-25, xanchor="left"))
+        said.append(_above((start + end) / 2, as_text(word), tint, "x2", "y3", textangle=-25, xanchor="left"))
     if truth is not None and truth["voice_cue"]:
         tint, span = colour(truth["voice_cue"]), (truth["span_start"], truth["span_end"])
         shapes.append(_span(*span, tint, "", "y"))
@@ -154,4 +153,4 @@ def _above(x: float, text: str, tint: str, xref: str, of: str, **more) -> dict:
 
 def _said(texts: Sequence[str]) -> list[str]:
     """Texts whose markup hover shows as text."""
-    return [escape(text) for text in texts]
+    return [as_text(text) for text in texts]
