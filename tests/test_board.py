@@ -215,7 +215,7 @@ def test_every_pair_is_tested_once_on_the_same_utterances(results):
 
 
 def test_labels_start_from_label_words_where_all_emotions_have_the_same_sentences(results, tmp_path):
-    keep_rows(comparison.COMPARISONS["systems/label-words"], ["LE-MER"], tmp_path, "nemo")
+    keep_rows(comparison.COMPARISONS["systems/nemo"], ["LE-MER"], tmp_path, "nemo")
     assert list(comparison.systems(tmp_path / "kept", "nemo")) == ["LE-MER"]
     keep_rows(comparison.SYSTEMS, ["LE-MER"], tmp_path / "other", "nemo")
     assert not comparison.systems(tmp_path / "other" / "kept", "nemo")
@@ -229,7 +229,7 @@ def test_a_system_on_fewer_folds_is_compared_on_these(results, tmp_path):
 
 
 def test_speakers_are_resampled_where_dialogues_are_single_utterances(tmp_path):
-    keep_rows(comparison.COMPARISONS["systems/label-words"], ["LE-MER", "LSGMER"], tmp_path, "nemo")
+    keep_rows(comparison.COMPARISONS["systems/nemo"], ["LE-MER", "LSGMER"], tmp_path, "nemo")
     said = comparison.systems(tmp_path / "kept", "nemo")
     assert {cluster_of(of) for of in said.values()} == {"speaker"}
     assert set(comparison.pairs(said, ("WA",))["clusters"]) == {"3 speakers"}

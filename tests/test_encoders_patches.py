@@ -27,11 +27,12 @@ def vit_in(folder, **sizes) -> str:
 
 def variants(tmp_path) -> dict[str, Patches]:
     all_of = {"whole bands": small_vision(1, 16), "overlapping": small_vision(1, 16, size=(BANDS, 12), hop=4),
-              "rows": small_vision(1, 16, size=(20, 6), hop=3), "ViT": pretrained_vision(vit_in(tmp_path))}
+              "rows": small_vision(1, 16, size=(20, 6), hop=3), "convolved": small_vision(1, 16, convolved=True),
+              "ViT": pretrained_vision(vit_in(tmp_path))}
     return {name: vision.patches for name, vision in all_of.items()}
 
 
-@pytest.mark.parametrize("name", ["whole bands", "overlapping", "rows", "ViT"])
+@pytest.mark.parametrize("name", ["whole bands", "overlapping", "rows", "convolved", "ViT"])
 def test_padding_and_neighbours_change_nothing(name, tmp_path):
     patches, clips = variants(tmp_path)[name].eval(), [torch.randn(n, BANDS) for n in LENGTHS]
     together, x = patches(Padded.of(clips)), Padded.of(clips)
@@ -39,7 +40,7 @@ def test_padding_and_neighbours_change_nothing(name, tmp_path):
     torch.testing.assert_close(rubbish.values, together.values)
     for i, clip in enumerate(clips):
         alone = patches(Padded.of([clip]))
-        n = 1 + patches.rows * -(-len(clip) // patches.projection.stride[1])
+        n = 1 + patches.rows * -(-len(clip) // round(100 / patches.frame_rate))
         assert alone.mask.all() and together.lengths[i] == n == alone.mask.shape[1]
         torch.testing.assert_close(together.values[i, :n], alone.values[0], atol=1e-5, rtol=1e-4)
         assert not together.values[i, n:].any()
@@ -58,6 +59,17 @@ def test_each_patch_by_hand():
             square = image[20 * r:20 * r + 20, 3 * t:3 * t + 6]
             expected = (weight[:, 0] * square).sum(axis=(1, 2)) + bias + places[r, t]
             np.testing.assert_allclose(said[1 + 4 * t + r], expected, atol=1e-5)
+
+
+def test_convolved_patches_are_two_states_of_the_convolutions_each():
+    """10 frames of 10 ms -> 3 states of 40 ms -> 2 patches of 80 ms, the second half empty."""
+    patches, clip = small_vision(1, 16, convolved=True).patches, torch.randn(10, BANDS)
+    states = patches.stem.convolved(Padded.of([clip])).values[0]
+    said, kernel = patches(Padded.of([clip])).values[0], patches.projection
+    assert len(states) == 3 and len(said) == 3 and patches.frame_rate == 12.5
+    for t, pair in enumerate((states[:2], torch.stack([states[2], torch.zeros(16)]))):
+        by_hand = torch.einsum("odw,wd->o", kernel.weight[:, 0], pair) + kernel.bias + patches.places[0, t]
+        torch.testing.assert_close(said[1 + t], by_hand)
 
 
 def test_a_vit_by_its_own_forward_pass(tmp_path):

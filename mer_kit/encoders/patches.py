@@ -16,6 +16,7 @@ from mer_kit.batch import Padded
 from mer_kit.encoders.acoustics import BANDS, HOP_MS, MEL_BANDS
 from mer_kit.encoders.hub import load_model
 from mer_kit.encoders.layers import OFFLINE, layers_of
+from mer_kit.encoders.speech import FrameConvolutions
 from mer_kit.errors import BadInput
 
 
@@ -25,27 +26,30 @@ class Patches(nn.Module):
     projection: of an image of one colour; its kernel is a patch (bands, frames), its stride how far patches are apart.
     cls (dim,). places (rows, columns, dim): learnt; the columns cover `steps` patches in time, and later ones take the
     last. Of the frames, the first `bands` are read. augment: applied to the frames in training, such as SpecAugment.
-    A patch is real where the frame is that it begins with; what it reads outside of its clip is 0.
+    stem: convolutions before them, whose states are then what the patches are cut from. A patch is real where the frame
+    is that it begins with; what it reads outside of its clip is 0.
     """
 
     def __init__(self, projection: nn.Conv2d, cls: Tensor, places: Tensor, steps: int, bands: int = BANDS,
-                 augment: nn.Module | None = None) -> None:
+                 augment: nn.Module | None = None, stem: FrameConvolutions | None = None) -> None:
         super().__init__()
-        self.projection, self.steps, self.bands, self.augment = projection, steps, bands, augment
+        self.projection, self.steps, self.bands, self.augment, self.stem = projection, steps, bands, augment, stem
         self.cls, self.places = nn.Parameter(cls.detach().clone()), nn.Parameter(places.detach().clone())
         self.dim: int = projection.out_channels
         self.rows = len(places)  # patches above one another, low bands first
-        self.frame_rate = 1000 / HOP_MS / projection.stride[1]  # steps in time, a second
+        frame_rate = stem.frame_rate if stem else 1000 / HOP_MS
+        self.frame_rate = frame_rate / projection.stride[1]  # steps in time, a second
 
     def forward(self, x: Padded) -> Padded:
         if x.values.shape[2] < self.bands:
             raise BadInput(f"got frames of {x.values.shape[2]} bands; these patches read {self.bands}: give acoustic "
                            "frames (acoustic_frames)")
         x = self.augment(x) if self.augment else x
+        x = Padded(x.values[..., : self.bands].masked_fill(~x.mask[..., None], 0), x.mask)
+        x = self.stem(x) if self.stem else x
         (_, wide), (_, hop) = self.projection.kernel_size, self.projection.stride
-        values = x.values[..., : self.bands].masked_fill(~x.mask[..., None], 0)
-        steps, before = -(-values.shape[1] // hop), (wide - hop) // 2
-        image = pad(values, (0, 0, before, (steps - 1) * hop + wide - before - values.shape[1])).transpose(1, 2)
+        steps, before = -(-x.values.shape[1] // hop), (wide - hop) // 2
+        image = pad(x.values, (0, 0, before, (steps - 1) * hop + wide - before - x.values.shape[1])).transpose(1, 2)
         patches = self.projection(image[:, None]).permute(0, 3, 2, 1) + self._places(steps)
         mask = x.mask[:, ::hop].repeat_interleave(self.rows, dim=1)
         patches = patches.flatten(1, 2) * mask[..., None]
@@ -76,12 +80,13 @@ class Vision(nn.Module):
 
 
 def small_vision(count: int, dim: int = 96, heads: int = 4, dropout: float = 0.1, size: tuple[int, int] = (BANDS, 8),
-                 hop: int = 8, seconds: float = 10.0, augment: nn.Module | None = None,
-                 seed: int = 0) -> Vision:
+                 hop: int = 8, seconds: float = 10.0, augment: nn.Module | None = None, seed: int = 0,
+                 convolved: bool = False) -> Vision:
     """A small ViT of `count` layers with random weights, the same for the same seed.
 
     size: (bands, frames) of a patch; all bands and 80 ms, pitch and energy among them. hop: frames from one to the
-    next. seconds: how long a clip has places of its own; they start as sinusoids.
+    next. seconds: how long a clip has places of its own; they start as sinusoids. convolved: patches of 80 ms are cut
+    from what two convolutions make of the frames ("early convolutions", Xiao et al. 2021), so that few clips suffice.
     """
     from transformers import ViTConfig, ViTModel
 
@@ -93,8 +98,9 @@ def small_vision(count: int, dim: int = 96, heads: int = 4, dropout: float = 0.1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         places = in_time + torch.randn(rows, 1, dim) * dim**-0.5
-        patches = Patches(nn.Conv2d(1, dim, size, (size[0], hop)), torch.randn(dim) * dim**-0.5, places, steps,
-                          rows * size[0], augment)
+        stem = FrameConvolutions(dim=dim, subsample=4) if convolved else None
+        projection = nn.Conv2d(1, dim, (dim, 2), (dim, 2)) if stem else nn.Conv2d(1, dim, size, (size[0], hop))
+        patches = Patches(projection, torch.randn(dim) * dim**-0.5, places, steps, rows * size[0], augment, stem)
         return Vision(patches, layers_of(ViTModel(config, add_pooling_layer=False)))
 
 

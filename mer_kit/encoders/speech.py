@@ -27,30 +27,23 @@ SAMPLE_RATE = 16_000  # Hz
 MEL_WINDOW, MEL_HOP = 400, 160  # samples, of w2v-bert-2.0's mel features
 
 
-class FrameEncoder(nn.Module):
-    """Acoustic frames (batch, frames, bands) -> (batch, frames / subsample, dim), trained from scratch in minutes.
+class FrameConvolutions(nn.Module):
+    """Acoustic frames (batch, frames, bands) -> (batch, frames / subsample, dim), each from its surroundings.
 
-    Strided convolutions halve the frame rate until it is `subsample` times lower (4: a state every 40 ms), then a small
-    transformer. Padding is zeroed before every convolution and never attended to.
-    augment: applied to the frames in training mode, such as SpecAugment.
+    Strided convolutions halve the frame rate until it is `subsample` times lower (4: a state every 40 ms); padding is
+    zeroed before each.
     """
 
-    def __init__(self, bands: int = BANDS, dim: int = 128, layers: int = 3, heads: int = 4, subsample: int = 4,
-                 dropout: float = 0.1, augment: nn.Module | None = None) -> None:
+    def __init__(self, bands: int = BANDS, dim: int = 128, subsample: int = 4) -> None:
         super().__init__()
         halvings = int(math.log2(subsample))
         if subsample < 2 or 2**halvings != subsample:
             raise BadInput(f"subsample is {subsample}; expected a power of two: 2, 4, 8 ...")
-        self.dim, self.augment = dim, augment
+        self.dim = dim
         self.frame_rate = 1000 / HOP_MS / subsample  # states a second
         self.convolutions = nn.ModuleList(nn.Conv1d(bands if i == 0 else dim, dim, kernel_size=5, stride=2, padding=2)
                                           for i in range(halvings))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(halvings))
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True)
-            for _ in range(layers))
-        self.final_norm = nn.LayerNorm(dim)
 
     def convolved(self, x: Padded) -> Padded:
         """What the convolutions make of the frames, at the states' rate, before any frame has seen the whole utterance.
@@ -63,6 +56,25 @@ class FrameEncoder(nn.Module):
             mask = mask[:, ::2]  # a state is real where the frame at its centre is
             values = gelu(values) * mask[..., None]
         return Padded(values, mask)
+
+    forward = convolved
+
+
+class FrameEncoder(FrameConvolutions):
+    """Convolutions over acoustic frames, then a small transformer; trained from scratch in minutes.
+
+    Padding is never attended to. augment: applied to the frames in training mode, such as SpecAugment.
+    """
+
+    def __init__(self, bands: int = BANDS, dim: int = 128, layers: int = 3, heads: int = 4, subsample: int = 4,
+                 dropout: float = 0.1, augment: nn.Module | None = None) -> None:
+        super().__init__(bands, dim, subsample)
+        self.augment = augment
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True)
+            for _ in range(layers))
+        self.final_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Padded) -> Padded:
         x = self.convolved(self.augment(x) if self.augment else x)

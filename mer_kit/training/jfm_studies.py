@@ -50,6 +50,7 @@ READINGS = Study("Does it matter how the text's gaps are read?", {
     "(7): positives in every batch": _jfm(positives=True),
     "(7): tau = 0.5": _jfm(temperature=0.5),
     "F_t: the history's tokens too": _jfm(tokens="all"),
+    "F_m: convolutions before the patches": replace(JFM, encoders=replace(JFM.encoders, vision="convolutional")),
 }, reference="JFM")
 
 WEIGHTS = Study("How strong should the contrast be?", {

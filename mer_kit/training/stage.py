@@ -31,6 +31,7 @@ from mer_kit.guidance.label_embeddings import wav2vec2_vectors
 from mer_kit.guidance.tonal import KMeansCodes, wav2vec2_codes
 
 OFFLINE = "offline"
+SMALL = ("small", "convolutional")
 SPECTROGRAMS = ("small", "imagenet", "imagenet fine-tuned")
 NONE_FROZEN: Mapping[str, FrozenStates] = MappingProxyType({})
 NEEDS = MappingProxyType({"text": "text", "speech": "audio"})  # modality -> what the corpus must hold
@@ -50,7 +51,8 @@ class Encoders:
     frozen, gradient_checkpointing: of those from the hub (offline ones train whole). spectrogram: LSGMER's second
     branch: "small", trained along, or AlexNet with its ImageNet weights, "imagenet" (frozen) or "imagenet fine-tuned".
     text_layer: which hidden state of the hub's text encoder is read; None: the last. vision, language: where JFM's
-    patches with VTrans and its LTrans come from: "small", or a ViT and a BERT of the hub, which are always trained.
+    patches with VTrans and its LTrans come from: drawn small, or a ViT and a BERT of the hub, which are always trained;
+    a small ViT's patches are cut from the spectrogram ("small") or from what convolutions make of it ("convolutional").
     """
 
     text: str = OFFLINE
@@ -78,7 +80,7 @@ class Encoders:
 
     def pretrained(self, modality: str) -> bool:
         """Does this modality's encoder come with weights?"""
-        return getattr(self, modality) not in (OFFLINE, "small")
+        return getattr(self, modality) not in (OFFLINE, *SMALL)
 
     def said(self, modality: str) -> dict[str, Any]:
         """All that decides a modality's encoder, as a config keeps it; a folder by its last two parts alone."""
@@ -196,7 +198,8 @@ class Stage:
             return small_language(layers, sizes.text_dim, dropout=sizes.dropout, seed=seed)
         if modality == "vision":
             return small_vision(layers, sizes.speech_dim, dropout=sizes.dropout, seconds=sizes.max_seconds, seed=seed,
-                                augment=nn.Sequential(VocalTract(), SpecAugment()))
+                                augment=nn.Sequential(VocalTract(), SpecAugment()),
+                                convolved=sizes.vision == "convolutional")
         if modality == "spectrogram":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
