@@ -4,13 +4,17 @@
 PYTHON ?= python3
 INSTALLED := .venv/installed
 
-.PHONY: demo test lab figures lint clean
+.PHONY: demo test lab figures lint bench clean
 
 demo test lab figures: $(INSTALLED)
 	@.venv/bin/python -m mer_kit $@
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check .
+
+bench: $(INSTALLED)
+	@for run in extraction.py cached_epoch.py training_step.py "training_step.py --device cuda --preset paper" \
+		growth.py notebook_overhead.py; do echo "$$run"; .venv/bin/python benchmarks/$$run || exit 1; done
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

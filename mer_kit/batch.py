@@ -32,6 +32,12 @@ class Padded:
         """(batch,)"""
         return self.mask.sum(dim=1)
 
+    def __getitem__(self, rows: slice) -> Padded:
+        """Some of the sequences, padded to the longest of these."""
+        mask = self.mask[rows]
+        longest = int(mask.sum(dim=1).max())
+        return Padded(self.values[rows, :longest], mask[:, :longest])
+
     def to(self, device: torch.device | str) -> Padded:
         return Padded(self.values.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
 
@@ -67,6 +73,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Some of the utterances, one or more: `batch[::2]`."""
+        parts = {name: part[rows] for name in ("text", "speech", "spectrogram")
+                 if (part := getattr(self, name)) is not None}
+        if self.current is not None:
+            parts["current"] = self.current[rows, :parts["text"].mask.shape[1]]
+        return replace(self, ids=self.ids[rows], labels=None if self.labels is None else self.labels[rows], **parts)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""

@@ -6,31 +6,41 @@ import ast
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from mer_kit.errors import BadInput, Missing, unknown
 from mer_kit.install import ROOT
-from mer_kit.machine import summary
+from mer_kit.locks import locked
+from mer_kit.machine import cores, summary, workers_for
 
 NOTEBOOKS = ROOT / "notebooks"
+TRAIN = NOTEBOOKS / "grid" / "train.ipynb"  # one training, for batches; it is run where it is named
 EXECUTED = ROOT / "build" / "notebooks"
 RUNS = "runs.json"  # beside the executed copies: the last run of each notebook
+FOUND = "application/vnd.mer-kit.found+json"  # the type of an output that `found` leaves
+STARTS = 300  # s that a kernel may take to answer
 TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 def find_notebooks(names: Iterable[str | Path] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """Notebooks by number ("00"), name ("00_corpora") or path, in the order asked for; all of `folder` for no names."""
+    """Notebooks by number ("00"), name ("00_corpora") or path, in the order asked for; all of `folder` for no names.
+
+    "train" is the notebook of one training, which is not among all.
+    """
     here = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
-    found = []
+    known, found = here | {TRAIN.stem: TRAIN}, []
     for name in map(str, names):
-        close = [here[stem] for stem in here if name in (stem, stem.split("_")[0])]
+        close = [path for stem, path in known.items() if name in (stem, stem.split("_")[0])]
         close = close or [path for path in [Path(name)] if path.suffix == ".ipynb" and path.is_file()]
         if len(close) != 1:
-            raise unknown("notebook", name, here)
+            raise unknown("notebook", name, known)
         found += close
     if not found and not here:
         raise Missing(f"no notebook lies in {folder}; run this from a clone of mer_kit, or name a notebook's path")
@@ -77,7 +87,7 @@ def read_value(name: str, value: Any, kind: str) -> Any:
     if isinstance(value, str) and kind != "str":
         try:
             value = ast.literal_eval(value.capitalize() if kind == "bool" else value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # {[]: 1}; a thousand brackets
             raise wrong from None
     if kind == "float" and type(value) is int:
         value = float(value)
@@ -87,36 +97,58 @@ def read_value(name: str, value: Any, kind: str) -> Any:
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], out: Path = EXECUTED, cell_timeout: int | None = None,
-                 on_cell: Callable[..., None] | None = None) -> dict:
+                 on_cell: Callable[..., None] | None = None, name: str = "") -> dict:
     """Run one notebook in its own folder and keep the executed copy under `out`; its record, whether it ended well.
 
     parameters: values that `plan` has checked. cell_timeout: s, for any one cell.
-    on_cell: called with cell=…, cell_index=… as each begins.
-    The record holds notebook, started, seconds, status ("ok" or "failed"), error, parameters (all) and machine.
+    on_cell: called with cell=…, cell_index=… as each begins. name: of the copy, else the notebook's.
+    The record is one of `record_of`.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     out.mkdir(parents=True, exist_ok=True)
-    copy, error = out / notebook.name, None
+    copy, error = out / f".{name or notebook.stem}.ipynb", None  # renamed when it is whole
     started, clock = datetime.now().astimezone(), time.monotonic()
     hooks = {"on_cell_start": on_cell} if on_cell else {}
     try:
-        papermill.execute_notebook(
-            str(notebook.resolve()), str(copy.resolve()), dict(parameters), cwd=str(notebook.resolve().parent),
-            kernel_name="python3", progress_bar=False, execution_timeout=cell_timeout, kernel_manager_class=_kernel(),
-            config=Config({"KernelManager": {"transport": "ipc"}}), **hooks)
+        with tempfile.TemporaryDirectory(prefix="mer-kit-") as sockets:  # of this kernel alone
+            papermill.execute_notebook(
+                str(notebook.resolve()), str(copy.resolve()), dict(parameters), cwd=str(notebook.resolve().parent),
+                kernel_name="python3", progress_bar=False, start_timeout=STARTS, execution_timeout=cell_timeout,
+                kernel_manager_class=_kernel(), **hooks,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
     except PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}".splitlines()[0]
     except (TimeoutError, RuntimeError) as failure:  # a cell past its time; a kernel that died or never came up
         error = f"{type(failure).__name__}: {failure}".splitlines()[0]
     seconds = round(time.monotonic() - clock, 2)
-    reached = _tidy(copy)
-    used = {name: default for name, (_, default) in parameters_of(notebook).items()} | dict(parameters)
-    return {"notebook": notebook.stem, "started": started.isoformat(timespec="seconds"), "seconds": seconds,
-            "status": "failed" if error else "ok", "error": error and f"{reached}: {error}",
-            "parameters": used, "machine": summary()}
+    (number, place), values = _tidy(copy)
+    copy.replace(copy.with_name(copy.name[1:]))
+    return record_of(notebook, parameters, name, started, seconds, error and f"{place}: {error}",
+                     number if error else None, values)
+
+
+def record_of(notebook: Path, given: Mapping[str, Any], name: str, started: datetime, seconds: float = 0.0,
+              error: str | None = None, cell: int | None = None, values: Mapping[str, Any] | None = None) -> dict:
+    """What is kept of a run: notebook (its name), started, seconds, status ("ok" or "failed"), error, machine;
+
+    cell, the number of the one that failed; parameters, all; found, what the notebook itself kept.
+    """
+    used = {name: default for name, (_, default) in parameters_of(notebook).items()} | dict(given)
+    return {"notebook": name or notebook.stem, "started": started.isoformat(timespec="seconds"), "seconds": seconds,
+            "status": "failed" if error else "ok", "error": error, "cell": cell, "parameters": used,
+            "found": dict(values or {}), "machine": summary()}
+
+
+def found(**values: float | str | None) -> None:
+    """Called in a notebook: show values that it found, and keep them in the record of its run."""
+    from IPython.display import display
+
+    said = ", ".join(f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in values.items())
+    display({FOUND: values, "text/plain": said}, raw=True)
 
 
 def _kernel() -> type:
@@ -133,49 +165,91 @@ def _kernel() -> type:
     return ThisPython
 
 
-def _tidy(copy: Path) -> str:
-    """Drop the widgets' state (megabytes of JavaScript) from a copy; the last cell begun, in words."""
+def _tidy(copy: Path) -> tuple[tuple[int | None, str], dict[str, Any]]:
+    """Drop the widgets' state (megabytes of JavaScript) from a copy; the last cell begun, and all that was `found`."""
     import nbformat
 
     notebook = nbformat.read(copy, as_version=4)
     notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, copy)
-    begun = [(number, cell) for number, cell in enumerate(notebook.cells, 1)
-             if cell.metadata.get("papermill", {}).get("start_time")]
-    return f"cell {begun[-1][0]} ({begun[-1][1].source.strip().splitlines()[0]})" if begun else "before the first cell"
+    begun = [(number, f"cell {number} ({cell.source.strip().splitlines()[0]})")
+             for number, cell in enumerate(notebook.cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
+    kept = (output["data"].get(FOUND, {}) for cell in notebook.cells for output in cell.get("outputs", ())
+            if "data" in output)
+    return (begun or [(None, "before the first cell")])[-1], {k: v for values in kept for k, v in values.items()}
 
 
 def run_notebooks(notebooks: Iterable[Path], parameters: Mapping[str, Any] | None = None, out: Path = EXECUTED,
-                  cell_timeout: int | None = None) -> list[dict]:
-    """Run notebooks one after the other, with a bar and the time left; a failed one does not stop the others.
+                  cell_timeout: int | None = None, workers: int = 1) -> list[dict]:
+    """Run notebooks, with a bar and the time left; a failed one does not stop the others.
 
+    workers: how many at a time, begun in their order, sharing the cores; 0: as many as cores and memory bear. What one
+    trains, another waits for.
     The records are returned and kept in `out/runs.json`, where a later run of a notebook replaces the earlier.
     """
     import nbformat
     from rich import progress as bars
 
     planned = plan(notebooks, parameters or {})
-    cells = {notebook: len(nbformat.read(notebook, as_version=4).cells) for notebook in planned}
+    cells = {notebook.stem: len(nbformat.read(notebook, as_version=4).cells) for notebook in planned}
     columns = ("{task.description}", bars.BarColumn(), bars.MofNCompleteColumn(), "cells,", bars.TimeElapsedColumn(),
                "so far,", bars.TimeRemainingColumn(), "left")
-    records, done = [], 0
+    records, begun = {}, {}
     with bars.Progress(*columns) as progress:
         task = progress.add_task("", total=sum(cells.values()))
+
+        def tell(notebook: str, cell_index: int) -> None:
+            begun[notebook] = cell_index
+            running = ", ".join(name for name in begun if name not in records)
+            progress.update(task, completed=sum(begun.values()), description=running)
+
+        for ended in _run_each(planned, out, cell_timeout, workers or workers_for(len(planned)), tell):
+            records[ended["notebook"]] = ended
+            record([ended], out)
+            tell(ended["notebook"], cells[ended["notebook"]])
+    return [records[notebook.stem] for notebook in planned]
+
+
+def _run_each(planned: Mapping[Path, dict[str, Any]], out: Path, cell_timeout: int | None, workers: int,
+              tell: Callable[[str, int], None]) -> Iterator[dict]:
+    """The records of notebooks as they end; tell(notebook, cell_index) is called as their cells begin."""
+    if workers == 1:
         for notebook, given in planned.items():
-            progress.update(task, description=notebook.stem)
-            records.append(run_notebook(notebook, given, out, cell_timeout, lambda cell, cell_index, done=done:
-                                        progress.update(task, completed=done + cell_index)))
-            record(records[-1:], out)
-            progress.update(task, completed=(done := done + cells[notebook]))
-    return records
+            yield _told(lambda begun: tell(*begun), notebook, given, out, cell_timeout)
+        return
+    spawn = get_context("spawn")
+    with spawn.Manager() as shared, ProcessPoolExecutor(workers, spawn, _share_cores, (workers,)) as pool:
+        cells = shared.Queue()
+        pending = {pool.submit(_told, cells.put, *job, out, cell_timeout) for job in planned.items()}
+        while pending:
+            ended, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            while not cells.empty():
+                tell(*cells.get())
+            yield from (future.result() for future in ended)
+
+
+def _told(tell: Callable, notebook: Path, *given: Any) -> dict:
+    """Run a notebook; tell((its name, cell_index)) as its cells begin."""
+    return run_notebook(notebook, *given, on_cell=lambda cell, cell_index: tell((notebook.stem, cell_index)))
+
+
+def _share_cores(workers: int) -> None:
+    """Kernels that this process starts use so many threads that all workers' kernels have room."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
 
 
 def record(records: Iterable[dict], out: Path) -> None:
     """Add records to `out/runs.json`, one a notebook; written whole or not at all."""
-    kept = {r["notebook"]: r for r in read_records(out)} | {r["notebook"]: r for r in records}
-    fresh = out / f"{RUNS}.{os.getpid()}"
-    fresh.write_text(json.dumps([kept[name] for name in sorted(kept)], indent=1), encoding="utf-8")
-    fresh.replace(out / RUNS)
+    with locked(out / ".runs.lock"):
+        kept = {r["notebook"]: r for r in read_records(out)} | {r["notebook"]: r for r in records}
+        write_whole(out / RUNS, json.dumps([kept[name] for name in sorted(kept)], indent=1))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
 
 
 def read_records(out: Path = EXECUTED) -> list[dict]:

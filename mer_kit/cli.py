@@ -14,9 +14,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mer_kit.console import ROWS, err, frame_table, listing, out, plain
-from mer_kit.errors import BadInput, MerKitError, pick
+from mer_kit.errors import BadInput, MerKitError, pick, writing
+from mer_kit.grid_cli import grid
 from mer_kit.install import ROOT
-from mer_kit.machine import find_chromium
+from mer_kit.machine import cores, find_chromium, workers_for
+from mer_kit.predict_cli import predict
 from mer_kit.train_cli import Device, OnError, board, study, train
 
 FAILED, MISUSED = 1, 2  # exit codes
@@ -28,7 +30,8 @@ class Guarded(TyperGroup):
     def invoke(self, ctx):
         """Run the command; exit with MISUSED on a MerKitError or an absent package."""
         try:
-            return super().invoke(ctx)
+            with writing("the disk"):
+                return super().invoke(ctx)
         except MerKitError as error:
             err.print("mer-kit: ", plain(error), sep="", soft_wrap=True)
         except ModuleNotFoundError as error:
@@ -61,8 +64,11 @@ app.add_typer(prepare, name="prepare")
 app.command()(train)
 app.command()(study)
 app.command()(board)
+app.command()(predict)
+app.command()(grid)
 
 Executed = Annotated[Path, typer.Option("--out", help="Folder for the executed copies and their records.")]
+Workers = Annotated[int, typer.Option(min=0, help="How many notebooks at a time; 0: as many as cores and memory bear.")]
 Report = Annotated[Path, typer.Option(help="Folder for the report.")]
 
 
@@ -196,35 +202,38 @@ def run(notebooks: Annotated[list[str] | None, typer.Argument(metavar="[NOTEBOOK
         parameter: Annotated[list[str] | None, typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Given to "
                                                             "every notebook that has it; may be repeated.")] = None,
         executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report",
-        cell_timeout: Annotated[int | None, typer.Option(help="Seconds that any one cell may take.")] = None) -> None:
+        cell_timeout: Annotated[int | None, typer.Option(help="Seconds that any one cell may take.")] = None,
+        workers: Workers = 1) -> None:
     """Run notebooks without a screen, then write the report."""
     from mer_kit.batch_runs import find_notebooks
 
-    given = dict(pair.split("=", 1) for pair in parameter or ())
-    _run_and_report(find_notebooks(notebooks or ()), given, executed, report, cell_timeout)
+    given = dict(pair.partition("=")[::2] for pair in parameter or ())
+    _run_and_report(find_notebooks(notebooks or ()), given, executed, report, cell_timeout, workers)
 
 
 @app.command()
-def demo(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report") -> None:
+def demo(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report",
+         workers: Workers = 0) -> None:
     """Run every notebook on the embedded corpus, small, and write the report."""
     from mer_kit.batch_runs import find_notebooks
 
-    _run_and_report(find_notebooks(), {}, executed, report)
+    _run_and_report(find_notebooks(), {}, executed, report, workers=workers)
 
 
 @app.command()
-def figures(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report") -> None:
+def figures(executed: Executed = ROOT / "build/notebooks", report: Report = ROOT / "build/report",
+            workers: Workers = 0) -> None:
     """Draw the pictures in figures/ anew, by the notebooks that make them, with every training at its full length."""
     from mer_kit.batch_runs import NOTEBOOKS, find_notebooks, parameters_of
 
     drawing = [notebook for notebook in find_notebooks() if "FIGURES_DIR" in parameters_of(notebook)]
     (ROOT / "figures").mkdir(exist_ok=True)
     drawn = {"FIGURES_DIR": os.path.relpath(ROOT / "figures", NOTEBOOKS), "EPOCHS": 0}
-    _run_and_report(drawing, drawn, executed, report)
+    _run_and_report(drawing, drawn, executed, report, workers=workers)
 
 
 def _run_and_report(notebooks: list[Path], parameters: dict, executed: Path, report: Path,
-                    cell_timeout: int | None = None) -> None:
+                    cell_timeout: int | None = None, workers: int = 1) -> None:
     from mer_kit.batch_runs import run_notebooks
     from mer_kit.report import build_report
 
@@ -248,12 +257,14 @@ def lab(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8888) -> None
 @app.command()
 def test() -> None:
     """Run the tests: the default set, then those that drive a browser, where a Chromium is found."""
-    pytest = [sys.executable, "-m", "pytest"]
+    workers = workers_for(cores())
+    pytest = [sys.executable, "-m", "pytest", "-n", str(workers), "--dist"]
     with tempfile.TemporaryDirectory(prefix="mer-kit-") as tested:  # notebooks run once, for both sets
-        here = {"cwd": ROOT, "env": os.environ | {"MER_KIT_TESTED": tested}}
-        code = subprocess.run(pytest, **here).returncode
+        here = {"cwd": ROOT, "env": {"OMP_NUM_THREADS": str(cores() // workers)} | os.environ
+                | {"MER_KIT_TESTED": tested}}
+        code = subprocess.run([*pytest, "worksteal"], **here).returncode
         if find_chromium():
-            code = subprocess.run([*pytest, "-m", "browser", "tests/browser"], **here).returncode or code
+            code = subprocess.run([*pytest, "loadfile", "-m", "browser", "tests/browser"], **here).returncode or code
         else:
             out.print("The browser tests were left out: no Chromium is here. Debian and Ubuntu: apt install chromium")
     raise typer.Exit(code)

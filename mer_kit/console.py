@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
-out = Console(highlight=False)
+out = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")  # of several processes one speaks
 err = Console(stderr=True, highlight=False)
 ROWS = 20  # of a long list, how many are shown
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
+FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)))
 
 
 class MerKitError(Exception):
@@ -31,6 +35,23 @@ def unknown(kind: str, got: object, valid: Iterable[object]) -> BadInput:
     near = get_close_matches(str(got), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return BadInput(f"unknown {kind} {str(got)!r}; expected one of: {', '.join(names)}{hint}")
+
+
+@contextmanager
+def writing(place: object) -> Iterator[None]:
+    """Within it, a disk that is full or read-only is told in a sentence, whichever library found out.
+
+    Meant for writers that write aside and rename: what they leave half-written is never read.
+    """
+    try:
+        yield
+    except MerKitError:
+        raise
+    except Exception as error:  # safetensors and pyarrow say it in errors of their own
+        if not (why := next((why for why in FULL if why in str(error)), None)):
+            raise
+        raise Missing(f"{place} cannot be written to ({why}); free some space or choose another folder, and repeat "
+                      "the command; nothing half-written is read") from error
 
 
 def pick(kind: str, name: str, options: Mapping[str, T]) -> T:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
+EACH = 4 * 2**30  # bytes of memory that one of several jobs is counted with
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -20,12 +21,24 @@ def summary() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": str(cores()),
         "memory": f"{memory / 2**30:.0f} GiB",
         "gpu": ", ".join(gpus()) or "none",
         "python": platform.python_version(),
         "torch": package_version("torch") or "absent",
     }
+
+
+def cores() -> int:
+    """How many of this machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_for(jobs: int) -> int:
+    """How many jobs this machine bears at a time: one a core, EACH bytes of free memory for each."""
+    import psutil
+
+    return max(1, min(cores(), psutil.virtual_memory().available // EACH, jobs))
 
 
 def gpus() -> list[str]:

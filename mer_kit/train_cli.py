@@ -56,12 +56,9 @@ def train(model: Annotated[str, typer.Argument(help="text, speech, lemer, lsgmer
     Rates, batch size, warm-up, precision and metric change the preset's for this model, not for those it starts from.
     Other options are names for a --set, which counts more: --fusion is lemer.fusion.
     """
-    from mer_kit.guidance.label_embeddings import GuidanceConfig
     from mer_kit.training import experiments, runs
-    from mer_kit.training.settings import configured, left_out, parsed
+    from mer_kit.training.settings import asked, parsed
 
-    usual = experiments.Experiment(model, corpus, classes, protocol, fold, seed, labels, epochs=epochs, preset=preset,
-                                   guidance=GuidanceConfig(seed=seed), data_dir=data_dir, on_error=on_error)
     named = {"lemer.fusion": fusion, "lemer.constraint": constraint, "guidance.semantic": semantic,
              "guidance.tonal": tonal, "guidance.control": control, "encoders.text": text_encoder,
              "encoders.speech": speech_encoder, "encoders.frozen": frozen, "encoders.history_turns": history,
@@ -69,7 +66,9 @@ def train(model: Annotated[str, typer.Argument(help="text, speech, lemer, lsgmer
              "train.batch_size": batch_size, "train.warmup": warmup, "train.precision": precision,
              "train.metric": metric}
     given = {name: value for name, value in named.items() if value is not None}
-    experiment = configured(usual, given | left_out(model, without or ()) | parsed(setting or ()))
+    experiment = asked(model, without or (), given | parsed(setting or ()), corpus=corpus, classes=classes,
+                       protocol=protocol, fold=fold, seed=seed, labels=labels, epochs=epochs, preset=preset,
+                       data_dir=data_dir, on_error=on_error)
     finished = experiments.run(experiment, ledger, device=device)
     scores = ", ".join(f"{name} {finished.metrics[name]:.3f}" for name in ("WA", "UA", "WF1"))
     epoch = f"epoch {finished.metrics['best_epoch']} of {experiment.train.epochs}"

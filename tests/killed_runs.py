@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from pandas.testing import assert_frame_equal
 
-from mer_kit.training import runs
+from mer_kit.training import checkpoints, runs
 from mer_kit.training.runs import Ledger, Outcome, run_once
 
 CONFIG = {"model": "small", "corpus": "toy", "corpus_hash": "c0", "protocol": "toy/session-out", "fold": "S1",
@@ -72,8 +72,8 @@ def arm(at: int, when: str) -> None:
         setattr(owner, name, armed)
 
     for owner, name, written in ((Path, "write_text", 0), (pd.DataFrame, "to_parquet", 1), (runs, "save_file", 1),
-                                 (os, "replace", None), (shutil, "rmtree", None), (shutil, "copyfile", 1),
-                                 (Path, "mkdir", None)):
+                                 (checkpoints, "save_file", 1), (os, "replace", None), (shutil, "rmtree", None),
+                                 (shutil, "copyfile", 1), (Path, "mkdir", None)):
         dangerous(owner, name, written)
 
 

@@ -49,6 +49,35 @@ def test_other_rates_and_sample_formats_hold_the_same_tone(rate, subtype, tmp_pa
     np.testing.assert_allclose(samples[2_000:-2_000], tone(RATE)[2_000:-2_000], atol=2e-3)
 
 
+@pytest.mark.parametrize("rate", [11_127, 44_101])
+def test_a_rate_that_shares_no_factor_with_the_readers_is_resampled_in_little_memory(rate, tmp_path):
+    sf.write(tmp_path / "a.wav", tone(rate), rate)
+    samples = AudioReader()(utterance(tmp_path / "a.wav"))
+    assert len(samples) == RATE and samples.dtype == np.float32
+    np.testing.assert_allclose(samples[2_000:-2_000], tone(RATE)[2_000:-2_000], atol=2e-3)
+
+
+@pytest.mark.parametrize(("rate", "said"), [(7, "7 Hz"), (2_000_000_000, "2000000000 Hz")])
+def test_a_rate_that_no_recorder_has_is_refused(rate, said, tmp_path):
+    sf.write(tmp_path / "a.wav", RAMP[:100], rate)
+    assert f"its sample rate is {said}; expected 1000 to 768000" in fault(tmp_path / "a.wav")
+
+
+def test_headers_that_promise_terabytes_and_headerless_files_are_refused(tmp_path):
+    sf.write(tmp_path / "a.flac", RAMP, RATE)
+    raw = bytearray((tmp_path / "a.flac").read_bytes())
+    raw[21:26] = b"\xff" * 5  # the number of samples
+    (tmp_path / "a.flac").write_bytes(raw)
+    (tmp_path / "a.raw").write_bytes(b"1234" * 100)
+    for name in ("a.flac", "a.raw"):
+        assert "not readable audio" in fault(tmp_path / name, "samples")
+
+
+def test_damaged_floats_as_loud_as_a_star_are_refused(tmp_path):
+    sf.write(tmp_path / "a.wav", np.where(RAMP > 0.8, 1e30, RAMP), RATE, subtype="FLOAT")
+    assert "infinite" in fault(tmp_path / "a.wav", "samples")
+
+
 def test_channels_are_averaged(tmp_path):
     sf.write(tmp_path / "a.wav", np.stack([RAMP, 0 * RAMP], axis=1), RATE, subtype="FLOAT")
     reader = AudioReader()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from small_notebook import write
 from mer_kit import batch_runs
 from mer_kit.batch_runs import find_notebooks, parameters_of, plan, read_records, read_value, run_notebooks
 from mer_kit.errors import BadInput, Missing
+from mer_kit.machine import cores
 
 
 def outputs(copy: Path) -> str:
@@ -53,7 +55,7 @@ def test_values_are_read_by_their_type(value, kind, read):
 
 @pytest.mark.parametrize(("value", "kind"), [
     ("three", "int"), ("3.5", "int"), ("yes", "bool"), ("1", "bool"), ("", "float"), (3, "str"), (True, "int"),
-    ("__import__('os')", "int"), ("None", "int"), (1, "bool")])
+    ("__import__('os')", "int"), ("None", "int"), (1, "bool"), ("{[]: 1}", "list"), ("-" * 9_000 + "1", "int")])
 def test_ill_typed_values_are_refused(value, kind):
     with pytest.raises(BadInput, match=f"parameter X is of type {kind}"):
         read_value("X", value, kind)
@@ -119,3 +121,17 @@ def test_widget_state_is_dropped_from_the_executed_copy(tmp_path):
     assert "widgets" not in nbformat.read(tmp_path / "out/00_a.ipynb", as_version=4).metadata
 
 
+
+
+def test_notebooks_side_by_side_share_the_cores_and_keep_the_order_asked_for(tmp_path):
+    """The first ends only when the last has begun; a failed one between them stops neither."""
+    waits = "import os, pathlib, time\nwhile not pathlib.Path('mark').exists(): time.sleep(0.1)"
+    notebooks = [write(tmp_path, "00_waits", waits, "print('threads', os.environ['OMP_NUM_THREADS'])"),
+                 write(tmp_path, "01_fails", "1 / 0"),
+                 write(tmp_path, "02_marks", "import pathlib; pathlib.Path('mark').touch()")]
+    records = run_notebooks(notebooks, {"TOP_K": "3"}, tmp_path / "out", 60, workers=2)
+    assert [(r["notebook"], r["status"]) for r in records] == [
+        ("00_waits", "ok"), ("01_fails", "failed"), ("02_marks", "ok")]
+    assert read_records(tmp_path / "out") == records and "ZeroDivision" in records[1]["error"]
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, cores() // 2)
+    assert f"threads {threads}" in outputs(tmp_path / "out/00_waits.ipynb")

@@ -19,14 +19,15 @@ from mer_kit.features.batching import Batches, length_buckets, padding_share
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 9), st.none() | st.integers(0, 5),
-       st.none() | st.integers(1, 2000))
-def test_every_place_stands_in_one_batch_within_the_limits(lengths, size, seed, most):
-    batches = length_buckets(lengths, size, seed=seed, max_padded=most)
+       st.none() | st.integers(1, 2000), st.sampled_from([0.0, 0.03, 0.25, 1.0]))
+def test_every_place_stands_in_one_batch_within_the_limits(lengths, size, seed, most, padding):
+    batches = length_buckets(lengths, size, seed=seed, max_padded=most, most_padding=padding)
     assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
     for batch in batches:
         assert 1 <= len(batch) <= size
         assert most is None or len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= most
-    assert batches == length_buckets(lengths, size, seed=seed, max_padded=most)
+        assert padding_share(lengths, [batch]) <= padding + 1e-9
+    assert batches == length_buckets(lengths, size, seed=seed, max_padded=most, most_padding=padding)
 
 
 @given(st.lists(st.tuples(st.integers(1, 500), st.sampled_from("aaabc")), min_size=1, max_size=60), st.integers(3, 9),

@@ -98,7 +98,7 @@ def test_an_absent_package_is_one_line_too(call, monkeypatch):
     monkeypatch.setitem(sys.modules, "mer_kit.doctor", None)
     with pytest.raises(ModuleNotFoundError):  # a fault of mer_kit's own is not hidden
         CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
-    monkeypatch.setattr(cli, "_run_and_report", lambda *_: __import__("no_such_package"))
+    monkeypatch.setattr(cli, "_run_and_report", lambda *_, **__: __import__("no_such_package"))
     monkeypatch.setattr(batch_runs, "find_notebooks", lambda *_: [])
     done = call("demo")
     assert done.exit_code == 2 and "the package no_such_package is not in this Python" in done.stderr
@@ -152,7 +152,7 @@ def test_figures_go_where_the_readme_looks_for_them(call, tmp_path, monkeypatch)
     drawing = write(tmp_path, "00_a", parameters="FIGURES_DIR: str = ''")
     monkeypatch.setattr(batch_runs, "find_notebooks", lambda *_: [drawing, write(tmp_path, "01_b")])
     given = []
-    monkeypatch.setattr(cli, "_run_and_report", lambda *words: given.append(words[:2]))
+    monkeypatch.setattr(cli, "_run_and_report", lambda *words, **_: given.append(words[:2]))
     assert call("figures").exit_code == 0
     ((notebooks, parameters),) = given
     assert notebooks == [drawing]

@@ -24,6 +24,20 @@ def encoder(seed=0) -> FrameEncoder:
     return FrameEncoder(dim=16, heads=2, layers=1)
 
 
+def test_little_of_what_is_encoded_is_padding():
+    class Counting(torch.nn.Linear):
+        def forward(self, x):
+            seen.append(x.mask)
+            return Padded(super().forward(x.values) * x.mask[..., None], x.mask)
+
+    seen, lengths = [], [10, 11, 40, 10, 41, 90]
+    FrozenStates(Counting(1, 1), lambda u: torch.ones(lengths[u], 1)).fill(range(6))
+    assert [mask.sum(dim=1).tolist() for mask in seen] == [[10, 10], [11], [40, 41], [90]]
+    seen.clear()
+    FrozenStates(Counting(1, 1), lambda u: torch.ones(lengths[u], 1), view=0).fill(range(6))
+    assert [len(mask) for mask in seen] == [6]  # views stay as they were drawn before
+
+
 @pytest.mark.parametrize("store", [MemoryStore, FeatureStore])
 @pytest.mark.parametrize("exact", [False, True])
 def test_frozen_states_are_what_the_encoder_says_of_each_alone(store, exact, sounding, tmp_path):
@@ -40,7 +54,7 @@ def test_frozen_states_are_what_the_encoder_says_of_each_alone(store, exact, sou
         assert not states(u).requires_grad
 
 
-def test_exact_extraction_mends_an_encoder_that_reads_padding(sounding):
+def test_exact_extraction_mends_an_encoder_that_reads_padding():
     class Leaky(torch.nn.Module):
         dim = 1
 
@@ -52,10 +66,10 @@ def test_exact_extraction_mends_an_encoder_that_reads_padding(sounding):
             return Padded(self.scale * (x.values.sum(dim=(1, 2), keepdim=True) / x.values.shape[1]
                                         ).expand(-1, x.values.shape[1], 1) * x.mask[..., None], x.mask)
 
-    inputs = SpeechInputs(sounding)
-    alone = {u: Leaky()(Padded.of([inputs(u)])).values[0] for u in sounding.table["id"]}
-    wrong = {exact: sum(not torch.allclose(FrozenStates(Leaky(), inputs, exact=exact).fill(alone)(u), alone[u])
-                        for u in alone) for exact in (False, True)}
+    inputs = {n: torch.arange(n)[:, None] / n for n in (40, 98, 99, 100)}
+    alone = {n: Leaky()(Padded.of([x])).values[0] for n, x in inputs.items()}
+    wrong = {exact: sum(not torch.allclose(FrozenStates(Leaky(), inputs.__getitem__, exact=exact).fill(alone)(n),
+                                           alone[n]) for n in alone) for exact in (False, True)}
     assert wrong[True] == 0 < wrong[False]
 
 
@@ -95,6 +109,10 @@ def test_views_are_drawn_once_whole_and_without_a_trace(sounding, tmp_path):
         half.unlink()
     again = FrozenStates(frozen, inputs, FeatureStore(folder), view=0).fill(ids)
     assert all(torch.equal(again(u), first(u)) for u in ids)
+    lost = FrozenStates(frozen, inputs, FeatureStore(folder), view=0).fill(ids)
+    for file in folder.iterdir():
+        file.unlink()
+    assert all(torch.equal(lost(u), first(u)) for u in ids)  # lost meanwhile: drawn again with those beside it
     drawn = Views(first, other)
     seen = [drawn("d3") for _ in range(30)]
     assert {i for s in seen for i, v in enumerate((first, other)) if torch.equal(s, v("d3"))} == {0, 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from dataclasses import replace
@@ -126,7 +127,7 @@ def test_no_word_of_a_licensed_corpus_is_shown_unless_asked(models):
     assert "src=x" not in str(closed.utterance.options)
     first = [widget.drawn.children[0].layout.xaxis.ticktext[0] for widget in (closed, opened)]
     assert first == ["word 1", "&lt;img"]
-    assert "words read" not in hidden.told.value and not hidden.sound.value
+    assert "words read" not in hidden.told.value and not hidden.sound.source
 
 
 @pytest.mark.parametrize("setting", [
@@ -147,12 +148,16 @@ def test_damage_shows_what_the_models_say_under_it(models, explorer, setting):
                 assert f"{expected['gate_audio']:.3f}" in explorer.told.value
 
 
+def heard_in(explorer):
+    return sf.read(io.BytesIO(base64.b64decode(explorer.sound.source.split(",")[1])))
+
+
 def test_damaged_sound_is_heard_and_damaged_words_are_read(models, explorer):
     explorer.muted.value = True
-    heard, rate = sf.read(io.BytesIO(bytes(explorer.sound.value)))
+    heard, rate = heard_in(explorer)
     assert not heard.any() and rate == 16_000
     explorer.muted.value, explorer.snr.value = False, 10
-    heard, _ = sf.read(io.BytesIO(bytes(explorer.sound.value)))
+    heard, _ = heard_in(explorer)
     clean = AudioReader()(explorer.corpus[PLANTED])
     assert 10 * np.log10(np.mean(clean**2) / np.mean((heard - clean) ** 2)) == pytest.approx(10, abs=0.1)
     assert "&lt;img src=x onerror=&quot;window.ran=1&quot;&gt; I am happy" in explorer.told.value
@@ -173,7 +178,7 @@ def test_models_without_gates_or_common_utterances(models):
 def test_controls_are_named_and_have_static_twins(models, editor, explorer, tmp_path):
     for widget in (editor, explorer):
         controls = every_control(widget)
-        named = [c for c in controls if type(c).__name__ not in ("HTML", "Audio", "FigureWidget")]
+        named = [c for c in controls if type(c).__name__ not in ("HTML", "Player", "Keyboard", "FigureWidget")]
         assert len(named) >= 5 and all(c.description and c.tooltip for c in named)
         page = widget._repr_mimebundle_()["text/html"]
         assert page.startswith("<img alt=") and "base64" in page

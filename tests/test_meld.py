@@ -137,6 +137,9 @@ def test_columns_are_found_by_name_and_a_missing_one_is_named(folder):
     frame.drop(columns="Speaker").to_csv(path, index=False)
     with pytest.raises(BadInput, match=r"dev_sent_emo.csv:1: got 10 columns \(Sr No., Utterance.*lack Speaker;"):
         load(folder)
+    frame.assign(more="joy").rename(columns={"more": "Emotion"}).to_csv(path, index=False)
+    with pytest.raises(BadInput, match=r"dev_sent_emo.csv:1: column 'Emotion' stands there twice"):
+        load(folder)
     path.write_text("")
     with pytest.raises(BadInput, match=r"dev_sent_emo.csv:1: got 0 columns"):
         load(folder)

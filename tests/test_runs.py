@@ -18,7 +18,7 @@ from killed_runs import CONFIG, SAID, compute
 
 from mer_kit.errors import BadInput, Missing
 from mer_kit.install import ROOT
-from mer_kit.training import runs
+from mer_kit.training import provenance, runs
 from mer_kit.training.runs import Ledger, Outcome, Run, config_hash, join, record, recorded, run_once, summary
 
 
@@ -181,7 +181,7 @@ def test_a_folder_that_is_no_run_says_so(tmp_path, quick):
         _ = Run(tmp_path).config
     run = run_once(tmp_path, CONFIG, compute)
     (run.folder / "config.json").write_text('{"model": ')
-    with pytest.raises(BadInput, match=r"config.json is no JSON"):
+    with pytest.raises(BadInput, match=r"config.json is damaged \(Expecting value"):
         Ledger(tmp_path).runs()
 
 
@@ -197,11 +197,11 @@ def test_the_commit_is_this_checkouts(monkeypatch, tmp_path):
     said = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
     if said.returncode:
         pytest.skip("this is no git checkout")
-    assert runs.commit().rstrip("+") == said.stdout.strip()
-    monkeypatch.setattr(runs, "ROOT", ROOT / "mer_kit")  # a folder inside a checkout of something else
-    assert runs.commit() is None
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
-    assert runs.commit() is None
+    assert provenance.commit().rstrip("+") == said.stdout.strip()
+    monkeypatch.setattr(provenance, "ROOT", ROOT / "mer_kit")  # a folder inside a checkout of something else
+    assert provenance.commit() is None
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance.commit() is None
 
 
 def test_only_the_first_process_writes(tmp_path, quick, monkeypatch):

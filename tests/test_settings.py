@@ -69,6 +69,8 @@ def test_settings_of_the_training_join_those_that_are_there_and_nothing_set_chan
     (LSGMER, "train.epochs=3", r"unknown setting of train 'epochs'; expected one of: "),
     (LSGMER, "lsgmer.beta=much", "got lsgmer.beta='much'; expected a value of the type float"),
     (LSGMER, "train.patience=soon", r"got train.patience='soon'; expected a value of the type int \| null"),
+    (LSGMER, "lsgmer.heads=0", "and 0 heads; expected a multiple"),
+    (LSGMER, "lsgmer.beta=nan", "got lsgmer.beta='nan'; expected a value of the type float"),
     (LSGMER, "lsgmer.gate=labels", r"unknown gate 'labels'.*did you mean 'label'"),
     (LSGMER, "lsgmer.beta", "got the setting 'lsgmer.beta'; expected GROUP.FIELD=VALUE"),
     (LSGMER, "beta=0.1", "got the setting 'beta'; expected GROUP.FIELD=VALUE")])

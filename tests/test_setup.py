@@ -163,3 +163,12 @@ def test_importing_the_package_is_light():
     code = "import sys, mer_kit.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "pandas", "numpy", "papermill", "transformers"} & set(done.stdout.split())
+
+
+def test_what_the_guide_for_contributors_names_exists():
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"\]\(([^)]+)\)", guide) + re.findall(r"`(\.ci/run)`|pytest .*?(tests/\S+)", guide)
+    paths = [path for found in named for path in ([found] if isinstance(found, str) else filter(None, found))]
+    assert len(paths) > 20 and not [path for path in paths if not (ROOT / path).exists()]
+    targets = re.findall(r"make (\w+)", guide)
+    assert targets and all(re.search(rf"^(.* )?{t}( .*)?:", (ROOT / "Makefile").read_text(), re.M) for t in targets)

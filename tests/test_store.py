@@ -158,6 +158,26 @@ def test_a_damaged_feature_is_computed_again(tmp_path):
     assert Same(TENSORS) == store.fetch(KEY, lambda: pytest.fail("computed though it was there"))
 
 
+def test_as_much_stays_in_memory_as_was_said_and_the_rest_is_read_anew(tmp_path):
+    given = {name: {"x": torch.full((25,), float(i))} for i, name in enumerate("abc")}  # 100 bytes each
+    store = FeatureStore(tmp_path, memory=250)
+    for name, tensors in given.items():
+        store.put(name, tensors)
+    for name in given:
+        store.path(name).unlink()
+    assert [name for name in given if Same(given[name]) == store.get(name)] == ["a", "b"]
+    for _ in range(3):  # put again, what was there before makes room
+        store.put("b", given["c"])
+    store.put("c", given["c"])
+    assert Same(given["c"]) == store.get("b") and Same(given["c"]) == store.get("c")
+    store.path("b").unlink()
+    store.path("c").unlink()
+    assert Same(given["c"]) == store.get("b") and store.get("c") is None and Same(given["a"]) == store.get("a")
+    store = FeatureStore(tmp_path, memory=150)
+    FeatureStore(tmp_path).put("d", given["b"])
+    assert store.get("d") is store.get("d")  # what was read stays too
+
+
 def test_two_processes_may_fill_the_same_store_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     together = context.Barrier(2)

@@ -12,13 +12,14 @@ import pytest
 from mer_kit.install import ROOT
 
 FLOORS = (
-    ("errors", "install", "machine", "console"),
+    ("errors", "install", "machine", "console", "locks"),
     ("labels", "batch"),
     ("corpora", "encoders", "models"),
     ("features", "guidance", "evaluation"),
     ("training", "plots"),
     ("widgets", "batch_runs", "doctor"),
-    ("report", "train_cli"),
+    ("report", "train_cli", "predict_cli", "grid"),
+    ("grid_cli",),
     ("cli",),
     ("__main__",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 from collections import Counter
@@ -19,6 +20,9 @@ from mer_kit.errors import BadInput, Missing, unknown
 CHECKS = ("none", "header", "samples")
 SILENCE = 10 ** (-80 / 20)  # a clip that never exceeds -80 dB of full scale is silent
 ROUNDING = 0.01  # s; a written end may lie this much past the file's
+RATES = (1_000, 768_000)  # Hz; what a damaged header says beyond them would take hours to resample
+LOUDEST = 2.0**31  # of a sample; unscaled integers stay within, damaged floats do not
+KERNELS = 2**22  # numbers in a table of kernels; torchaudio's has rate × new rate, both reduced
 
 
 class _Fault(Exception):
@@ -56,9 +60,11 @@ def _decode(source: Path | bytes, part: tuple[float, float] | None = None,
             if _is_truncated(raw):
                 raise _Fault("the audio file is truncated (its header promises more than there is)")
         with sf.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+            if not RATES[0] <= file.samplerate <= RATES[1]:
+                raise _Fault(f"its sample rate is {file.samplerate} Hz; expected {RATES[0]} to {RATES[1]}")
             frames = _seek(file, part) if file.frames else 0
             samples, rate = file.read(frames if read else 0, dtype="float32", always_2d=True), file.samplerate
-    except (sf.LibsndfileError, RuntimeError, OSError) as error:
+    except (sf.LibsndfileError, RuntimeError, OSError, TypeError, MemoryError) as error:
         raise _Fault(f"the file is not readable audio ({_reason(error)})") from None
     if frames == 0:
         raise _Fault("the audio file holds no samples")
@@ -81,7 +87,7 @@ def _seek(file: sf.SoundFile, part: tuple[float, float] | None) -> int:
 def _check_samples(samples: np.ndarray, frames: int) -> None:
     if len(samples) < frames:
         raise _Fault(f"the audio file is truncated ({len(samples)} of {frames} frames)")
-    if not np.isfinite(samples).all():
+    if not np.isfinite(samples).all() or np.abs(samples).max() > LOUDEST:
         raise _Fault("the audio holds NaN or infinite samples")
     if np.abs(samples).max() < SILENCE:
         raise _Fault("the audio is silent throughout")
@@ -158,10 +164,14 @@ class AudioReader:
     def _resample(self, samples: np.ndarray, rate: int) -> np.ndarray:
         if rate == self.sample_rate:
             return samples
+        self.counts["resampled"] += 1
+        if rate * self.sample_rate > KERNELS * math.gcd(rate, self.sample_rate) ** 2:  # such as 44,101 Hz
+            from scipy.signal import resample_poly
+
+            return resample_poly(samples, self.sample_rate, rate)
         import torch  # here, because a corpus at its own rate needs no torch
         from torchaudio.functional import resample
 
-        self.counts["resampled"] += 1
         return resample(torch.from_numpy(samples), rate, self.sample_rate).numpy()
 
     def _fit(self, samples: np.ndarray) -> np.ndarray:

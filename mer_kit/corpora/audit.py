@@ -8,7 +8,6 @@ from itertools import combinations
 
 import pandas as pd
 
-from mer_kit.corpora.audio import duration
 from mer_kit.corpora.corpus import Corpus
 from mer_kit.corpora.protocols import PARTS, Fold, Protocol
 
@@ -40,6 +39,8 @@ def durations(corpus: Corpus) -> pd.Series:
 
     A segment of a longer recording lasts from its start to its end.
     """
+    from mer_kit.corpora.audio import duration  # here: soundfile may be absent where no sound is read
+
     table = corpus.table
     seconds = pd.to_numeric(table["end"]) - pd.to_numeric(table["start"])
     whole = table["audio"].notna() & ~table.get("segment", pd.Series(False, table.index)).astype(bool)

@@ -36,7 +36,7 @@ RELEASE = {
     "test": (345, 68, 50, 402, 1256, 208, 281),
 }
 
-_NUMBER, _TIME = r"\d+", r"(\d+):(\d\d):(\d\d),(\d+)"
+_NUMBER, _TIME = r"\d{1,9}", r"(\d{1,9}):(\d\d):(\d\d),(\d{1,9})"
 GRAMMAR = {
     "Speaker": (r".*\S.*", "a name"),
     "Emotion": ("|".join(CLASSES), "one of: " + ", ".join(CLASSES)),

@@ -35,8 +35,8 @@ def read_rows(path: Path, columns: tuple[str, ...], intake: Intake, separator: s
               fallback: str | None = None) -> Iterator[tuple[str, dict[str, str]]]:
     """("path:line", row by column name) of a CSV, or of a TSV (separator "\\t", where quotes mean nothing).
 
-    One record stands on one line, so damage does not spread. A header without one of `columns` raises BadInput; a row
-    of another length, or with its quotes wrong, is rejected.
+    One record stands on one line, so damage does not spread. A header without one of `columns`, or with one twice,
+    raises BadInput; a row of another length, or with its quotes wrong, is rejected.
     """
     lines = read_lines(path, intake, fallback)
     first, line = next(lines, (f"{path}:1", ""))
@@ -44,6 +44,8 @@ def read_rows(path: Path, columns: tuple[str, ...], intake: Intake, separator: s
     if absent := [c for c in columns if c not in header]:
         raise BadInput(f"{first}: got {len(header)} columns ({', '.join(header)}), which lack {', '.join(absent)}; "
                        f"expected {', '.join(columns)}, separated by {separator!r}")
+    if twice := [c for c in columns if header.count(c) > 1]:
+        raise BadInput(f"{first}: column {twice[0]!r} stands there twice; got {', '.join(header)}; rename one")
     for where, line in lines:
         cells = _cells(line, separator)
         if cells is None or len(cells) != len(header):

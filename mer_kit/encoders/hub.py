@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mer_kit.batch import Padded
@@ -31,7 +33,7 @@ def from_hub(what: str, source: str | Path, offline: str, load: Callable[..., T]
     """
     try:
         return load(source, local_files_only=Path(source).is_dir() or not hub_answers())
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError, UnpicklingError) as error:
         why = " ".join(str(error).split()).split(". ")[0][:200]
         raise Missing(f"the {what} {str(source)!r} cannot be loaded ({why}); expected a folder or a Hugging Face id: "
                       f"check the name and the network, or use {offline}, which downloads nothing") from None

@@ -8,6 +8,7 @@ thousand resamples are one product of matrices. A score is defined as in metrics
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -108,6 +109,16 @@ def cluster_interval(values: Sequence[float], clusters: Sequence[str], resamples
     return Interval(float(values.mean()), *_bounds(means))
 
 
+def score_interval(truth: Sequence[str], predicted: Sequence[str], clusters: Sequence[str], metric: str,
+                   resamples: int = 10_000, seed: int = 0) -> Interval:
+    """A score with its percentile interval over resampled clusters."""
+    score = pick("metric", metric, SCORES)
+    (truth, said, _), clusters = _numbered(truth, predicted, predicted, clusters)
+    counts = _counts(clusters, truth, said, max(truth.max(), said.max()) + 1)
+    drawn = np.tensordot(_draws(len(counts), resamples, seed), counts, axes=1)  # (resamples, C, C)
+    return Interval(float(score(counts.sum(axis=0))), *_bounds(score(drawn)))
+
+
 def mcnemar(truth: Sequence[str], predicted_a: Sequence[str], predicted_b: Sequence[str]) -> McNemar:
     """McNemar's exact test of who is right more often; it takes utterances as independent, which dialogues are not."""
     (truth, a, b), _ = _numbered(truth, predicted_a, predicted_b, range(len(truth)))
@@ -149,11 +160,14 @@ def _counts(clusters: np.ndarray, truth: np.ndarray, said: np.ndarray, classes: 
     return counts
 
 
+@lru_cache(maxsize=4)  # tables of comparisons ask for the same ones again and again
 def _draws(clusters: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each cluster is drawn in each resample, (resamples, clusters)."""
+    """How often each cluster is drawn in each resample, (resamples, clusters); not to be written into."""
     if clusters < 2:
         raise BadInput("got one cluster; resampling needs at least two dialogues or speakers (or take mcnemar)")
-    return np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(float)
+    draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), resamples).astype(float)
+    draws.setflags(write=False)
+    return draws
 
 
 def _bounds(resampled: np.ndarray) -> tuple[float, float]:

@@ -14,15 +14,18 @@ JITTER = 0.1  # a length counts for up to this share more or less, so that neigh
 
 
 def length_buckets(lengths: Sequence[int], batch_size: int, *, seed: int | None = None, max_padded: int | None = None,
-                   classes: Sequence[Hashable] | None = None) -> list[list[int]]:
+                   most_padding: float = 1.0, classes: Sequence[Hashable] | None = None) -> list[list[int]]:
     """Places 0 .. n - 1 in batches of up to `batch_size` of like length, each place exactly once.
 
     seed: of neighbours and of the order of batches; None: the shortest first, ties in the order given, for scoring.
     max_padded: a batch's size times its longest length stays within it (a longer utterance or pair stands alone).
+    most_padding: the share of a batch that may be padding; a small corpus gets smaller batches then.
     classes: of the places; with them, a class that is in a batch is there twice or more (or has one place in all).
 
     >>> length_buckets([5, 1, 4, 2], 2)
     [[1, 3], [2, 0]]
+    >>> length_buckets([5, 1, 4, 2], 4, most_padding=0.1)
+    [[1], [3], [2, 0]]
     >>> length_buckets([5, 1, 4, 2], 3, classes="abab")
     [[1, 3], [2, 0]]
     """
@@ -34,14 +37,16 @@ def length_buckets(lengths: Sequence[int], batch_size: int, *, seed: int | None 
     blurred = lengths if seed is None else lengths * random.uniform(1 - JITTER, 1 + JITTER, len(lengths))
     order = np.argsort(blurred, kind="stable").tolist()
     batches: list[list[int]] = []
-    longest = 0
+    longest = held = 0
     for together in _pairs(order, classes) if classes is not None else ([place] for place in order):
         of_these = max(lengths[place] for place in together)
-        longest = max(longest, of_these)
+        longest, held = max(longest, of_these), held + sum(lengths[together])
         size = len(batches[-1]) + len(together) if batches else 0
-        if not batches or size > batch_size or (max_padded and size * longest > max_padded):
+        padded = size * longest
+        if (not batches or size > batch_size or (max_padded and padded > max_padded)
+                or held < (1 - most_padding) * padded):
             batches.append([])
-            longest = of_these
+            longest, held = of_these, sum(lengths[together])
         batches[-1] += together
     return batches if seed is None else [batches[i] for i in random.permutation(len(batches))]
 

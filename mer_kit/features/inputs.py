@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 KINDS = ("frames", "waves")
+PADDING = 0.03  # the most of a batch of utterances to be encoded and kept that may be padding
 Tokens = tuple[Tensor, Tensor]  # token ids (tokens,) or states (tokens, dim); own words (tokens,)
 
 
@@ -141,8 +142,7 @@ class FrozenStates:
     """Utterance id -> what a frozen encoder makes of `inputs`, in the form of `inputs`, computed once.
 
     For text (states (tokens, dim), current words), for sound states (frames, dim). The store's name for them holds the
-    input's tensor, the encoder's weights, and `key_parts` (such as the fold on which an offline encoder was trained);
-    it is asked once for each, then they stay in memory.
+    input's tensor, the encoder's weights, and `key_parts` (such as the fold on which an offline encoder was trained).
     exact: encode equal lengths together, without any padding, for an encoder whose `padding_deviation` is not rounding.
     view: the encoder as it trains, with its dropout and augmentation, drawn by this number; None: as it is scored.
     """
@@ -154,13 +154,14 @@ class FrozenStates:
         if view is not None:
             key_parts["view"] = view
         self._parts = {**key_parts, "weights": weights_hash(encoder)}
-        self._states: dict[str, Tensor] = {}
+        self._keys: dict[str, str] = {}
+        self._beside: dict[str, list[str]] = {}  # utterance -> those that a view was drawn with
 
     def __call__(self, utterance: str) -> Tensor | Tokens:
-        if not self._read(utterance):
-            self.fill([utterance], progress=False)
-        states, given = self._states[utterance], self.inputs(utterance)
-        return (states, given[1]) if isinstance(given, tuple) else states
+        while (kept := self.store.get(self._key(utterance))) is None:
+            self.fill(self._beside.get(utterance, [utterance]), progress=False)
+        given = self.inputs(utterance)
+        return (kept["states"], given[1]) if isinstance(given, tuple) else kept["states"]
 
     def fill(self, utterances: Iterable[str], progress: bool = True) -> FrozenStates:
         """Compute all that are lacking now, in batches of like length, under a progress bar unless not wanted.
@@ -168,11 +169,12 @@ class FrozenStates:
         A view is computed whole: what is drawn for an utterance depends on those beside it.
         """
         utterances = list(dict.fromkeys(utterances))
-        lacking = [u for u in utterances if not self._read(u)]
-        if lacking and self.view is not None:
-            lacking = utterances
+        lacking = [u for u in utterances if self.store.get(self._key(u)) is None]
+        if self.view is not None:
+            self._beside |= dict.fromkeys(utterances, utterances)
+            lacking = utterances if lacking else []
         lengths = [len(self._tensor(u)) for u in lacking]
-        batches = length_buckets(lengths, self.batch_size)
+        batches = length_buckets(lengths, self.batch_size, most_padding=PADDING if self.view is None else 1.0)
         if self.exact:
             batches = [list(equal) for batch in batches for _, equal in groupby(batch, key=lengths.__getitem__)]
         with torch.no_grad(), torch.random.fork_rng(), in_mode(self.encoder, training=self.view is not None):
@@ -181,25 +183,20 @@ class FrozenStates:
                 self._encode([lacking[i] for i in batch])
         return self
 
-    def _read(self, utterance: str) -> bool:
-        """Are an utterance's states there, from now on in memory?"""
-        if utterance not in self._states and (kept := self.store.get(self._key(utterance))):
-            self._states[utterance] = kept["states"]
-        return utterance in self._states
-
     def _encode(self, utterances: Sequence[str]) -> None:
         device = next(self.encoder.parameters()).device
         states = self.encoder(Padded.of([self._tensor(u) for u in utterances]).to(device)).to("cpu")
         for utterance, values, mask in zip(utterances, states.values, states.mask, strict=True):
-            self._states[utterance] = values[mask]
-            self.store.put(self._key(utterance), {"states": self._states[utterance]})
+            self.store.put(self._key(utterance), {"states": values[mask]})
 
     def _tensor(self, utterance: str) -> Tensor:
         given = self.inputs(utterance)
         return given[0] if isinstance(given, tuple) else given
 
     def _key(self, utterance: str) -> str:
-        return self.store.key(**self._parts, input=self._tensor(utterance))
+        if utterance not in self._keys:
+            self._keys[utterance] = self.store.key(**self._parts, input=self._tensor(utterance))
+        return self._keys[utterance]
 
 
 class Views:

@@ -13,14 +13,16 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from mer_kit.errors import BadInput, Missing
+from mer_kit.errors import BadInput, writing
 
 BLANK = "0" * 64  # stands where the checksum will, while the checksum is taken
 MARK = b'"checksum":"'
@@ -29,8 +31,9 @@ MARK = b'"checksum":"'
 def digest(value: object) -> str:
     """64 hex digits of bytes, of a tensor (dtype, shape, values), or of anything that JSON can hold."""
     if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        value = f"{value.dtype} {tuple(value.shape)} ".encode() + plain.tobytes()
+        said = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
+        said.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return said.hexdigest()
     if not isinstance(value, bytes):
         value = json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
     return hashlib.sha256(value).hexdigest()
@@ -76,11 +79,14 @@ class MemoryStore:
 
 
 class FeatureStore(MemoryStore):
-    """Features in a folder, one safetensors file each; several processes may read and write it at once."""
+    """Features in a folder, one safetensors file each; several processes may read and write it at once.
 
-    def __init__(self, folder: str | Path) -> None:
+    memory: bytes of features that stay in memory too, those that come first; others are read anew whenever asked for.
+    """
+
+    def __init__(self, folder: str | Path, memory: int = 0) -> None:
         super().__init__()
-        self.folder = Path(folder)
+        self.folder, self.memory = Path(folder), memory
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
@@ -88,14 +94,16 @@ class FeatureStore(MemoryStore):
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors, on the CPU. A damaged file is removed, counted, and None is returned."""
+        if key in self._kept:
+            return self._kept[key]
         try:
             raw = self.path(key).read_bytes()
         except FileNotFoundError:
             return None
         place = raw.find(MARK) + len(MARK)
-        blanked = raw[:place] + BLANK.encode() + raw[place + len(BLANK) :]
-        if raw[place : place + len(BLANK)] == _checksum(key, blanked):
-            return load(raw)
+        if raw[place : place + len(BLANK)] == _checksum(key, raw, place):
+            with suppress(SafetensorError):  # what was made to pass for a feature, such as a pickle
+                return self._remembered(key, load(raw))
         self.counts["damaged"] += 1
         self.path(key).unlink(missing_ok=True)
         return None
@@ -107,11 +115,16 @@ class FeatureStore(MemoryStore):
         plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         raw = save(plain, metadata={"checksum": BLANK})
         place = raw.find(MARK) + len(MARK)
-        try:
-            self._write(self.path(key), raw[:place] + _checksum(key, raw) + raw[place + len(BLANK) :])
-        except OSError as error:
-            raise Missing(f"the feature store {self.folder} cannot be written to ({error.strerror}); free some space "
-                          f"or choose another folder; nothing half-written was kept") from error
+        with writing(f"the feature store {self.folder}"):
+            self._write(self.path(key), raw[:place] + _checksum(key, raw, place) + raw[place + len(BLANK) :])
+        self._remembered(key, plain)
+
+    def _remembered(self, key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors, from now on in memory where they fit."""
+        self.memory += sum(t.nbytes for t in self._kept.pop(key, {}).values())
+        if (size := sum(t.nbytes for t in tensors.values())) <= self.memory:
+            self._kept[key], self.memory = tensors, self.memory - size
+        return tensors
 
     def _write(self, path: Path, raw: bytes) -> None:
         """The whole file or none, also when the process is killed on the way."""
@@ -125,6 +138,9 @@ class FeatureStore(MemoryStore):
             raise
 
 
-def _checksum(key: str, blanked: bytes) -> bytes:
-    """Of a file and the name it belongs to, with zeros where the checksum will stand."""
-    return hashlib.sha256(key.encode() + blanked).hexdigest().encode()
+def _checksum(key: str, raw: bytes, place: int) -> bytes:
+    """Of a file and the name it belongs to, with zeros at the place where the checksum will stand."""
+    said = hashlib.sha256(key.encode())
+    for part in (raw[:place], BLANK.encode(), memoryview(raw)[place + len(BLANK) :]):
+        said.update(part)
+    return said.hexdigest().encode()

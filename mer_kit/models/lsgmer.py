@@ -73,7 +73,7 @@ class LSGMERConfig:
         if not 0 <= self.ma_rate < 1 or not 0 <= self.modality_dropout <= 1:
             raise BadInput(f"got ma_rate {self.ma_rate}, modality_dropout {self.modality_dropout}; expected numbers "
                            "from 0 to 1 (a rate of 1 would never learn a label)")
-        if self.dim % self.heads:
+        if self.heads < 1 or self.dim % self.heads:
             raise BadInput(f"got dim {self.dim} and {self.heads} heads; expected a multiple")
 
 
@@ -120,7 +120,7 @@ def resample(M: Padded, mask: Tensor) -> Tensor:
     below = place.long()
     above = torch.minimum(below + 1, steps - 1)
     lower, upper = (M.values.gather(1, i[..., None].expand(-1, -1, M.values.shape[2])) for i in (below, above))
-    return torch.lerp(lower, upper, (place - below)[..., None])
+    return torch.lerp(lower, upper, (place - below)[..., None].to(lower.dtype))
 
 
 class CrossAttention(nn.Module):  # Eq. 3-6

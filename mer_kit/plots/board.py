@@ -88,7 +88,7 @@ def _first(rows: pd.DataFrame) -> np.ndarray:
 def _name_rows(ax: Axes, rows: pd.DataFrame, place: pd.Series) -> None:
     """Systems along the axis, with their modality where a table has them several times, and a heading over a table."""
     modality = (" (" + rows["modality"] + ")").where(rows.duplicated(["paper", "table", "system"], keep=False), "")
-    ax.set(yticks=place, yticklabels=rows["system"] + modality, ylim=(place.max() + 0.8, 0))
+    ax.set(yticks=place, yticklabels=rows["system"] + modality, ylim=(place.max() + 0.8, -0.3))
     ax.tick_params(axis="y", labelsize=9)
     for where, row in zip(place[_first(rows)], rows[_first(rows)].itertuples(), strict=True):
         ax.annotate(f"{row.paper}, {row.table}", (0, where - 1), (4, 0), xycoords=("axes fraction", "data"),

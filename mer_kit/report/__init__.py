@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -51,8 +52,10 @@ def _card(record: dict, notebook: Any, folder: Path) -> dict:
     for path, picture in zip(pictures, pictures_of(notebook), strict=True):
         path.write_bytes(base64.b64decode(picture))
     licensed = given.get("EMBED_MEDIA") and given.get("CORPUS", OPEN[0]) not in OPEN
+    varied = ", ".join(f"{key} {_shown(value)}" for key, value in record.get("varied", {}).items())  # by a grid
     return record | {
-        "title": title_of(notebook, name), "href": f"{name}.html", "number": name.split("_")[0],
+        "title": ": ".join(filter(None, (title_of(notebook, name), varied))), "href": f"{name}.html",
+        "number": re.split("[_-]", name)[0],
         "thumbnail": f"figures/{pictures[0].name}" if pictures else None,
         "parameters": {key: _shown(value) for key, value in given.items()},
         "licensed": _shown(given["CORPUS"]) if licensed else None,

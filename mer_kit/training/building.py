@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,16 +15,20 @@ from mer_kit.features.inputs import FrozenStates, Passed, Views
 from mer_kit.features.store import FeatureStore
 from mer_kit.guidance.keywords import keywords
 from mer_kit.guidance.label_embeddings import controlled, semantic_embeddings, tonal_embeddings
+from mer_kit.locks import locked
 from mer_kit.models.jfm import JFM
 from mer_kit.models.jfm_streams import OneModality
 from mer_kit.models.lemer import LEMER, PARTS, UnimodalConfig, UnimodalModel
 from mer_kit.models.lsgmer import LSGMER
 from mer_kit.training.presets import MODELS
-from mer_kit.training.runs import Run
+from mer_kit.training.processes import is_first
+from mer_kit.training.runs import Run, config_hash
 from mer_kit.training.stage import Stage, speech_states
 
 if TYPE_CHECKING:
     from mer_kit.training.experiments import Experiment
+
+KEPT = 4 * 2**30  # bytes of frozen states that stay in memory
 
 
 def build(experiment: Experiment, stage: Stage, fold: Fold, starts: Mapping[str, Run],
@@ -75,7 +80,7 @@ def frozen_states(experiment: Experiment, stage: Stage, starts: Mapping[str, Run
     """
     if not experiment.frozen:
         return Frozen({}, {})
-    fold, store = stage.protocol.folds[experiment.fold], FeatureStore(folder)
+    fold, store = stage.protocol.folds[experiment.fold], FeatureStore(folder, KEPT)
     encoders = {m: e.to(device) for m, e in encoders_of(experiment, stage, fold, starts).items()}
     inputs = {"text": stage.text(fold)[1], "speech": stage.speech, "spectrogram": stage.spectrogram}
 
@@ -83,9 +88,10 @@ def frozen_states(experiment: Experiment, stage: Stage, starts: Mapping[str, Run
         made_on = fold.name if m in starts else ""
         return FrozenStates(encoders[m], inputs[m], store, fold=made_on, view=view).fill(utterances, progress)
 
-    scored = {m: states(m, (*fold.train, *fold.dev, *fold.test)) for m in experiment.frozen}
-    views = range(experiment.lsgmer.views)
-    trained = {m: Views(*(states(m, fold.train, view) for view in views)) for m in starts if views}
+    views, made_by = range(experiment.lsgmer.views), config_hash({m: start.hash for m, start in starts.items()})
+    with locked(folder / f".{made_by}.lock") if is_first() else nullcontext():  # others find them computed
+        scored = {m: states(m, (*fold.train, *fold.dev, *fold.test)) for m in experiment.frozen}
+        trained = {m: Views(*(states(m, fold.train, view) for view in views)) for m in starts if views}
     return Frozen(scored, scored | trained)
 
 

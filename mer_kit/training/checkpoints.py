@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mer_kit.errors import BadInput
+from mer_kit.errors import BadInput, writing
 from mer_kit.training.config import TrainConfig
 
 FILE = "checkpoint.safetensors"
@@ -49,9 +49,10 @@ def save(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Op
     tensors = ({f"model/{n}": t for n, t in model.state_dict().items()}
                | {f"best/{n}": t for n, t in state.best.items()} | moments)
     facts = {"config": asdict(config), "rows": state.rows, "step": state.step, "best_epoch": state.best_epoch}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(plain(tensors), folder / f".{FILE}.part", {"facts": json.dumps(facts)})
-    os.replace(folder / f".{FILE}.part", folder / FILE)
+    with writing(f"the checkpoint's folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(plain(tensors), folder / f".{FILE}.part", {"facts": json.dumps(facts)})
+        os.replace(folder / f".{FILE}.part", folder / FILE)
 
 
 def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig) -> State:

@@ -31,7 +31,7 @@ class TrainConfig:
     """
 
     epochs: int = 30
-    batch_size: int = 16  # utterances a process and step; read by whoever makes the batches
+    batch_size: int = 16  # utterances a step, all processes together; read by whoever makes the batches
     rates: Mapping[str, float] = field(default_factory=lambda: {REST: 1e-3})
     optimizer: str = "AdamW"  # one of OPTIMIZERS
     weight_decay: float = 0.0  # of matrices; biases and norms are spared

@@ -30,10 +30,12 @@ from mer_kit.models.lemer import LEMERConfig
 from mer_kit.models.lsgmer import LSGMERConfig
 from mer_kit.training.attention import attention_samples, grounding
 from mer_kit.training.building import Frozen, build, frozen_states
+from mer_kit.training.card import model_card
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.fit import Fitted, find_device, fit, seed_all
 from mer_kit.training.label_paths import label_paths, labels_of, remember_labels
 from mer_kit.training.presets import FROZEN, MODELS, SETTINGS_OF, preset_of, training_of
+from mer_kit.training.processes import is_first
 from mer_kit.training.runs import Outcome, Run, config_hash, recorded, run_once
 from mer_kit.training.stage import Encoders, Stage
 
@@ -143,6 +145,7 @@ def run(experiment: Experiment, ledger: Path | str, progress: bool = True, devic
         last = len(stage.protocol.folds) - 1
         raise BadInput(f"got fold {experiment.fold} of {stage.protocol.name}; expected 0 to {last}")
     stage.require(experiment.model, experiment.built_from)
+    progress = progress and is_first()
 
     def compute(scratch: Path) -> Outcome:
         stage.read(experiment.built_from, progress)
@@ -225,7 +228,8 @@ def _train(experiment: Experiment, stage: Stage, starts: Mapping[str, Run], froz
     history, paths = label_paths(fitted.history, start)
     return Outcome(fitted.predictions.join(stage.rows[["dialogue", "speaker"]], on="id"), history, metrics,
                    model.state_dict(), attention | paths,
-                   _grounding(experiment, stage, parts["test"], fitted, attention))
+                   _grounding(experiment, stage, parts["test"], fitted, attention),
+                   lambda run: model_card(run, experiment, stage))
 
 
 def _grounding(experiment: Experiment, stage: Stage, test: Batches, fitted: Fitted,

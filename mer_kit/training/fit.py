@@ -1,9 +1,10 @@
 """The training loop, on accelerate: one CPU, one GPU, or several processes under `accelerate launch`.
 
 Batches are any iterable of `Batch`; where it has `set_epoch`, that is called before each epoch (1, 2, ...). Under
-several processes each one reads all batches and keeps every n-th, and gradients are averaged, so that a step sees n
-batches; what is left of an epoch beyond whole rounds is not trained on. The same seed gives the same numbers: exactly
-on a CPU with the same number of threads, to rounding on a GPU.
+several processes each one reads all batches, takes every n-th utterance of each, and gradients are averaged by how
+many it took: a step is that of one process on the whole batch, to rounding, but for what is drawn at random (dropout,
+augmentation) and for a batch of fewer utterances than processes, which each takes whole. The same seed gives the same
+numbers: exactly on a CPU with the same number of threads, to rounding on a GPU.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def fit(model: nn.Module, batches: Iterable[Batch], config: TrainConfig, classes
         raise BadInput("got no dev batches for selection='dev'; give dev=..., or say selection='last epoch'")
     loop = _Loop(model, batches, config, classes, device)
     if largest is not None:
-        require_memory(memory_estimate(model, largest, config), loop.device)
+        require_memory(memory_estimate(model, loop.share(largest)[0], config), loop.device)
     model.to(loop.device)
     state = checkpoints.load(Path(folder), model, loop.optimizer, config) if folder else State()
     parts = {name: part for name, part in (("dev", dev), ("test", test)) if part is not None}
@@ -133,9 +134,16 @@ class _Loop:
         self.optimizer = make_optimizer(model, config)
         self.wrapped = self.accelerator.prepare_model(model.to(self.device)) if several else model
         rounds = _length(batches, 1)
-        self.steps = None if rounds is None else config.epochs * math.ceil(
-            rounds // self.accelerator.num_processes / config.gradient_accumulation)
+        self.steps = None if rounds is None else config.epochs * math.ceil(rounds / config.gradient_accumulation)
         rate_factor(config, 0, self.steps)  # refuses a schedule of unknown length before anything starts
+
+    def share(self, batch: Batch) -> tuple[Batch, float]:
+        """What this process takes of a batch, and which share of it that is; the shares of all are 1 together."""
+        processes = self.accelerator.num_processes
+        if len(batch) < processes:
+            return batch, 1 / processes
+        own = batch[self.accelerator.process_index::processes] if processes > 1 else batch
+        return own, len(own) / len(batch)
 
     def epoch(self, state: State, parts: dict[str, Iterable[Batch]], hooks: Sequence[Hook], bar: tqdm) -> None:
         """One pass over the batches, the hooks, the scores; `state` moves on by one row."""
@@ -161,37 +169,38 @@ class _Loop:
         """One step a group of batches; the mean loss and its terms over the utterances."""
         _training_mode(self.model)
         sums, factor = Counter(), 1.0
-        processes = self.accelerator.num_processes, self.accelerator.process_index
-        for group in _groups(_share(self.batches, *processes), self.config.gradient_accumulation):
+        for group in _groups(self.batches, self.config.gradient_accumulation):
             factor = rate_factor(self.config, state.step, self.steps)
             for of_optimizer in self.optimizer.param_groups:
                 of_optimizer["lr"] = of_optimizer["rate"] * factor
             for i, batch in enumerate(group, 1):
                 with nullcontext() if i == len(group) else self.accelerator.no_sync(self.wrapped):
                     sums.update(self._backward(batch, len(group), len(state.rows) + 1))
-                bar.update(processes[0])
+                bar.update()
             self._update([u for batch in group for u in batch.ids], len(state.rows) + 1)
             state.step += 1
         if not sums:
-            raise BadInput(f"got no batch for each of {processes[0]} process(es); expected at least one")
+            raise BadInput("got no batch to train on; expected at least one")
         gathered = self.accelerator.reduce(torch.tensor(list(sums.values()), device=self.device), "sum").tolist()
         means = dict(zip(sums, gathered, strict=True))
         utterances = means.pop("utterances")
         return {name: value / utterances for name, value in means.items()} | {"rate": factor}
 
-    def _backward(self, batch: Batch, share: int, epoch: int) -> dict[str, float]:
-        """Add a batch's gradients, divided by `share`; the loss and its terms times the batch's utterances."""
+    def _backward(self, batch: Batch, batches: int, epoch: int) -> dict[str, float]:
+        """Add a batch's gradients, divided by `batches`; the loss and its terms times the batch's utterances."""
+        own, share = self.share(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            output = self.wrapped(batch.to(self.device))
+            output = self.wrapped(own.to(self.device))
         if output.loss is None:
-            raise BadInput(f"the model gave no loss for utterances {_some(batch.ids)}; expected labels in every batch")
+            raise BadInput(f"the model gave no loss for utterances {_some(own.ids)}; expected labels in every batch")
         names = ["loss", *(f"loss_{term}" for term in output.terms)]
         values = torch.stack([v.detach().float() for v in (output.loss, *output.terms.values())]).tolist()
         if not math.isfinite(values[0]):
             said = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, values, strict=True))
-            raise _diverged(said, batch.ids, epoch)
-        self.accelerator.backward(output.loss / share)
-        return {n: v * len(batch) for n, v in zip(names, values, strict=True)} | {"utterances": len(batch)}
+            raise _diverged(said, own.ids, epoch)
+        self.accelerator.backward(output.loss * (share * self.accelerator.num_processes) / batches)
+        utterances = share * len(batch)
+        return {n: v * utterances for n, v in zip(names, values, strict=True)} | {"utterances": utterances}
 
     def _update(self, ids: Sequence[str], epoch: int) -> None:
         if self.config.gradient_clip is not None:
@@ -238,10 +247,6 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     remaining = iter(batches)
     while group := list(islice(remaining, size)):
         yield group
-
-
-def _share(batches: Iterable[Batch], processes: int, process: int) -> Iterator[Batch]:
-    return (group[process] for group in _groups(batches, processes) if len(group) == processes)
 
 
 def _length(batches: Iterable[Batch], epochs: int) -> int | None:

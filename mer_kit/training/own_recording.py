@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mer_kit.encoders.acoustics import SHORTEST, acoustic_frames
 from mer_kit.errors import Missing
@@ -28,21 +30,25 @@ class Heard:
     of_words: np.ndarray | None = None  # attention of labels to the words typed (words, C)
     of_frames: np.ndarray | None = None  # and to frames (frames, C)
     frame_rate: float | None = None  # of these, frames a second
+    attention: Mapping[str, Tensor] = field(default_factory=dict)  # as `samples_of` names it, "word_of_token" for words
     notes: tuple[str, ...] = ()  # what was done to the sound: "resampled", "mixed down", "padded", "cut"
 
 
 @torch.no_grad()
-def hear(trained: Trained, sound: bytes | None = None, words: str = "", name: str = OWN) -> Heard:
-    """Ask a model about the bytes of a sound file and the words said in it; no turn is before them.
+def hear(trained: Trained, sound: bytes | None = None, words: str = "", name: str = OWN,
+         before: Sequence[str] = ()) -> Heard:
+    """Ask a model about the bytes of a sound file and the words said in it.
 
-    name: of the file, for errors: BadInput says why it cannot be used, Missing what the model needs besides.
+    name: of the file, for errors: BadInput says why it cannot be used, Missing what the model needs besides. before:
+    the words of earlier turns of the dialogue, the oldest first, of which the model reads as many as in training.
     """
     stage, model, notes = trained.stage, trained.model, Counter()
     modalities, text, speech, picture = MODELS[trained.experiment.model], None, None, None
     if "text" in modalities:
         tokenizer, usual = stage.text(trained.fold)
-        one = replace(stage.corpus, table=stage.corpus.table.head(1).assign(id=OWN, text=words))
-        text = TextInputs(one, tokenizer, 0, usual.max_tokens)
+        turns = [*before, words]
+        rows = stage.corpus.table.iloc[[0] * len(turns)].assign(id=[*map(str, range(len(before))), OWN], text=turns)
+        text = TextInputs(replace(stage.corpus, table=rows), tokenizer, usual.history_turns, usual.max_tokens)
     if "speech" in modalities:
         samples = _samples(trained, sound, name, notes)
         frames = acoustic_frames(samples)
@@ -52,8 +58,12 @@ def hear(trained: Trained, sound: bytes | None = None, words: str = "", name: st
                     spectrograms=None if picture is None else lambda _: picture)
     output = model(batch.to(next(model.parameters()).device))
     classes = list(stage.corpus.label_set.classes)
-    looks = samples_of(model, [(batch, output)], text and text.words, maps=0)
-    told = {"p": pd.Series(output.logits.softmax(dim=1)[0].cpu().numpy(), classes), "notes": tuple(+notes)}
+    looks = samples_of(model, [(batch, output)], text and text.words, maps=1)
+    maps = {name.removesuffix(f"/{OWN}"): values for name, values in looks.items()}
+    if "words" in maps:
+        maps["word_of_token"] = maps.pop("words")
+    told = {"p": pd.Series(output.logits.softmax(dim=1)[0].cpu().numpy(), classes), "attention": maps,
+            "notes": tuple(+notes)}
     if "gate" in output.attention:
         told["gate"] = pd.Series(output.attention["gate"][0].cpu().numpy(), ["audio", "text"])
     if f"label_token/{OWN}" in looks and words.split():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from mer_kit.training.building import build, encoders_of
 from mer_kit.training.experiments import Experiment, run, stage_of
 from mer_kit.training.fit import find_device
 from mer_kit.training.presets import MODELS
+from mer_kit.training.runs import Run
 from mer_kit.training.stage import Stage
 
 Words = Callable[[str, str], str]  # utterance, text -> text
@@ -96,7 +97,7 @@ class Trained:
         return usual if sound is None else _damaged(usual, self.stage.encoders.max_seconds, sound)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)  # `robustness.damages` asks one model after the other under several
 def _damaged(usual: SpeechInputs, max_seconds: float, sound: Sound) -> SpeechInputs:
     """Inputs with the same damage (by equality of `sound`), made once for all models that share the usual ones."""
     return SpeechInputs(usual.corpus, usual.kind, max_seconds, damage=sound)
@@ -104,13 +105,20 @@ def _damaged(usual: SpeechInputs, max_seconds: float, sound: Sound) -> SpeechInp
 
 def restored(experiment: Experiment, ledger: Path | str, progress: bool = True, device: str = "auto") -> Trained:
     """The finished run of an experiment, trained now where the ledger lacks it."""
-    finished, stage = run(experiment, ledger, progress, device), stage_of(experiment)
+    finished = run(experiment, ledger, progress, device)
+    starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()
+              if experiment.frozen}
+    return loaded(experiment, finished, starts, device)
+
+
+def loaded(experiment: Experiment, finished: Run, starts: Mapping[str, Run], device: str = "auto") -> Trained:
+    """The model of a finished run. starts: the runs that its frozen encoders come from."""
+    stage = stage_of(experiment)
     fold = stage.protocol.folds[experiment.fold]
     anyhow = replace(experiment, guidance=GuidanceConfig("random", "random"))  # weights come from the run
     model = build(anyhow, stage, fold, {})
     model.load_state_dict(finished.weights)
     if experiment.frozen:
-        starts = {m: run(start, ledger, progress, device) for m, start in experiment.starts_from.items()}
         encoders = encoders_of(experiment, stage, fold, starts)
         for modality in experiment.frozen:
             setattr(model, f"{modality}_encoder", encoders[modality])

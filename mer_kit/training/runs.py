@@ -8,6 +8,7 @@ A run's folder is named by the hash of its config and holds
     predictions.parquet  id, truth, predicted, p_<class>
     history.parquet      a row an epoch
     model.safetensors    weights
+    card.md              the model card, where the computation gives one
     attention.safetensors  samples, where there are some
     grounding.parquet    whether they look at the cue, where one is known
 
@@ -16,38 +17,37 @@ It is written under another name beside its place and renamed. Nothing in it is 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, is_dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mer_kit import __version__, machine
-from mer_kit.errors import BadInput, Missing
+from mer_kit.errors import BadInput, Missing, writing
 from mer_kit.evaluation.metrics import scores
 from mer_kit.evaluation.statistics import interval
-from mer_kit.install import ROOT
+from mer_kit.locks import locked
 from mer_kit.training.checkpoints import plain
+from mer_kit.training.processes import as_the_first_says, is_first
+from mer_kit.training.provenance import environment
 
 NEEDED = ("model", "corpus", "corpus_hash", "protocol", "fold", "seed")  # in every config
 COLUMNS = (*NEEDED, "hash", "WA", "UA", "WF1", "seconds", "commit")  # of a ledger's table
 SAME = ("protocol", "corpus_hash")  # in runs whose results are joined
 KEPT = ("config.json", "environment.json", "metrics.json", "predictions.parquet")  # of a recorded run
 KEPT_TOO = "grounding.parquet"  # where the run has it
-PACKAGES = ("accelerate", "numpy", "pandas", "scikit-learn", "tokenizers", "torchaudio", "transformers")
+CARD = "card.md"
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Outcome:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     attention: Mapping[str, Tensor] = field(default_factory=dict)  # "label_token/<utterance>", ..., "labels/L"
     grounding: pd.DataFrame | None = None  # of `training.attention.grounding`
+    card: Callable[[Run], str] | None = None  # the model card, once all else of the run stands in its folder
 
 
 class Run:
@@ -77,42 +78,46 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return self._json("config.json")
+        return self._read("config.json")
 
     @cached_property
     def environment(self) -> dict[str, str | None]:
-        return self._json("environment.json")
+        return self._read("environment.json")
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
-        return self._json("metrics.json")
+        return self._read("metrics.json")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        return pd.read_parquet(self._file("predictions.parquet"))
+        return self._read("predictions.parquet", pd.read_parquet)
+
+    @cached_property
+    def card(self) -> str:
+        return self._read(CARD, lambda path: path.read_text(encoding="utf-8"))
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        return pd.read_parquet(self._file("history.parquet"))
+        return self._read("history.parquet", pd.read_parquet)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        return load_file(self._file("model.safetensors"))
+        return self._read("model.safetensors", load_file)
 
     @cached_property
     def attention(self) -> dict[str, Tensor]:
-        return load_file(self._file("attention.safetensors"))
+        return self._read("attention.safetensors", load_file)
 
     @cached_property
     def grounding(self) -> pd.DataFrame:
-        return pd.read_parquet(self._file(KEPT_TOO))
+        return self._read(KEPT_TOO, pd.read_parquet)
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str, read: Callable[[Path], Any] = lambda path: dict(json.loads(path.read_text()))) -> Any:
         path = self._file(name)
         try:
-            return json.loads(path.read_text())
-        except ValueError as fault:
-            raise BadInput(f"{path} is no JSON ({fault}); delete its folder and run the config again") from None
+            return read(path)
+        except (ValueError, TypeError, KeyError, OSError, NotImplementedError, SafetensorError) as fault:
+            raise BadInput(f"{path} is damaged ({fault}); delete its folder and run the config again") from None
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
@@ -136,24 +141,22 @@ def run_once(folder: Path | str, config: Mapping[str, Any], compute: Callable[[P
     """The run of `config` in `folder`: read where it is finished, else computed by `compute` and written.
 
     `compute` is handed a scratch folder that outlives a kill, for `fit`'s checkpoints; it is gone once the run is
-    finished. Of two processes with one config the later waits and reads. Under `accelerate launch` all compute, the
-    first writes. A change of code is no change of config: delete a run's folder to have it anew.
+    finished. Of two processes with one config the later waits and reads. Under `accelerate launch` all compute
+    together, and the first writes. A change of code is no change of config: delete a run's folder to have it anew.
     """
     if lacking := [name for name in NEEDED if name not in config]:
         raise BadInput(f"the config of a run lacks {', '.join(lacking)}; expected at least {', '.join(NEEDED)}")
     name, folder = config_hash(config), Path(folder)
     place, scratch = folder / name, folder / f".{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if int(os.environ.get("RANK", "0")) == 0:
-        with _locked(folder / f".{name}.lock"):
-            if not place.exists():
-                scratch.mkdir(exist_ok=True)
-                _write(place, scratch / "finished", config, compute(scratch))
+    with writing(f"the folder of runs {folder}"), locked(folder / f".{name}.lock") if is_first() else nullcontext():
+        if as_the_first_says(not place.exists()):
+            scratch.mkdir(parents=True, exist_ok=True)
+            outcome = compute(scratch)
+            if is_first():
+                _write(place, scratch / "finished", config, outcome)
+        if is_first():
             shutil.rmtree(scratch, ignore_errors=True)
-    elif not place.exists():
-        compute(scratch)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    as_the_first_says(None)  # the others wait until it is written
     return Run(place)
 
 
@@ -216,44 +219,34 @@ def summary(systems: Mapping[str, Iterable[Run]]) -> pd.DataFrame:
 def record(run: Run, results_folder: Path | str) -> Path:
     """Keep the small part of a run (KEPT) in a folder that goes into git; an older record of the config makes way."""
     place = Path(results_folder) / run.hash
+    if not is_first():
+        return place
     aside = place.with_name(f".{place.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "new").mkdir(parents=True)
-    for name in KEPT[:-1]:
-        shutil.copyfile(run.folder / name, aside / "new" / name)
     small = run.predictions.astype(dict.fromkeys(run.predictions.filter(like="p_"), "float32"))
-    small.to_parquet(aside / "new" / KEPT[-1], index=False, compression="zstd")
-    if (run.folder / KEPT_TOO).exists():
-        shutil.copyfile(run.folder / KEPT_TOO, aside / "new" / KEPT_TOO)
-    if place.exists():
-        os.replace(place, aside / "old")
-    os.replace(aside / "new", place)
-    shutil.rmtree(aside)
+    with writing(f"the folder of recorded runs {results_folder}"):
+        shutil.rmtree(aside, ignore_errors=True)
+        (aside / "new").mkdir(parents=True)
+        for name in (*KEPT[:-1], *[KEPT_TOO] * (run.folder / KEPT_TOO).exists()):
+            shutil.copyfile(run.folder / name, aside / "new" / name)
+        small.to_parquet(aside / "new" / KEPT[-1], index=False, compression="zstd")
+        if place.exists():
+            os.replace(place, aside / "old")
+        os.replace(aside / "new", place)
+        shutil.rmtree(aside)
     return place
 
 
 def recorded(results_folder: Path | str) -> list[Run]:
     """The runs that `record` kept; their weights, history and attention are not there."""
-    return Ledger(results_folder).runs()
+    folder = Path(results_folder)
+    now = (folder.stat().st_mtime_ns, frozenset(os.listdir(folder))) if folder.is_dir() else None
+    return list(_recorded(folder, now))
 
 
-def environment() -> dict[str, str | None]:
-    """What a result was made with: this machine in words, versions, the commit."""
-    return machine.summary() | {p: machine.package_version(p) for p in PACKAGES} | {
-        "mer_kit": __version__, "commit": commit()}
-
-
-def commit() -> str | None:
-    """This checkout's commit, "+" behind it where files differ from it; None outside a checkout."""
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        top, head = git("rev-parse", "--show-toplevel", "HEAD").split("\n")[:2]
-        changed = git("status", "--porcelain", "--untracked-files=normal", "--", "mer_kit")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + "+" * bool(changed) if Path(top) == ROOT else None
+@lru_cache(maxsize=4)
+def _recorded(folder: Path, now: object) -> list[Run]:
+    """Read once for each state of the folder: a board asks fifty times."""
+    return Ledger(folder).runs()
 
 
 def _write(place: Path, aside: Path, config: Mapping[str, Any], outcome: Outcome) -> None:
@@ -273,15 +266,9 @@ def _write(place: Path, aside: Path, config: Mapping[str, Any], outcome: Outcome
     for name, tensors in (("model", outcome.weights), ("attention", outcome.attention)):
         if tensors:
             save_file(plain(tensors), aside / f"{name}.safetensors")
+    if outcome.card is not None:
+        (aside / CARD).write_text(outcome.card(Run(aside)))
     os.replace(aside, place)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _json(content: Mapping[str, Any], indent: int | None = None) -> str:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mer_kit.errors import BadInput, pick, unknown
+from mer_kit.guidance.label_embeddings import GuidanceConfig
 from mer_kit.models import jfm, lsgmer
 from mer_kit.training.config import TrainConfig
 from mer_kit.training.experiments import OWN, Experiment
@@ -38,6 +39,16 @@ def left_out(model: str, parts: Iterable[str]) -> dict[str, Any]:
                        f"expected one of: {', '.join(WITHOUT)}")
     return {f"{SETTINGS_OF[model]}.{name}": value for part in parts
             for name, value in pick(f"part of {model}", part, WITHOUT[model]).items()}
+
+
+def asked(model: str, without: Iterable[str] = (), settings: Mapping[str, Any] = MappingProxyType({}),
+          **fields: Any) -> Experiment:
+    """The experiment of a model with fields of Experiment, parts left out, and settings, which count most.
+
+    The seed is also that of label embeddings which start random.
+    """
+    usual = Experiment(model, guidance=GuidanceConfig(seed=fields.get("seed", 0)), **fields)
+    return configured(usual, left_out(model, without) | settings)
 
 
 def configured(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
@@ -72,7 +83,7 @@ def _fields(experiment: Experiment, name: str, group: str) -> dict[str, Any]:
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """The value as the field's type; what is no such value as it stands may be one as JSON: null, [1, 0.5]."""
-    adapter = TypeAdapter(hint)
+    adapter = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
     try:
         return adapter.validate_python(value)
     except ValidationError:

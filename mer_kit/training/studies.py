@@ -83,9 +83,9 @@ def compared(said: Mapping[str, pd.DataFrame], reference: str, metrics: Iterable
     """The `study_table` of predictions by system."""
     rows = []
     for name, table in said.items():
+        of_runs = [scores(t["truth"], t["predicted"], _classes(t)) for _, t in table.groupby(["fold", "seed"])]
         for metric in metrics:
-            of_run = (t for _, t in table.groupby(["fold", "seed"]))
-            values = [scores(t["truth"], t["predicted"], _classes(t))[metric] for t in of_run]
+            values = [of_run[metric] for of_run in of_runs]
             change = paired(table, said[reference], metric) if name != reference and reference in said else None
             rows.append({"system": name, "metric": metric, **interval(values)._asdict(),
                          "run": f"{table['protocol'].iloc[0]}, {len(values)} runs",

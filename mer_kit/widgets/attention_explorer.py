@@ -19,6 +19,7 @@ from mer_kit.plots import interactive_maps
 from mer_kit.training.looking import Look, look
 from mer_kit.training.restore import Trained
 from mer_kit.widgets.clips import media_allowed, source_of
+from mer_kit.widgets.drawn import Drawn
 from mer_kit.widgets.explorer import TOLD, WIDE, Explorer, choice
 from mer_kit.widgets.player import Player
 
@@ -57,7 +58,7 @@ class AttentionExplorer(Explorer):
         self.start = w.FloatSlider(0, min=0, max=1, step=0.05, description="hear from (s)", style=TOLD, layout=WIDE,
                                    continuous_update=False)
         self.button = w.Button(description="play from there", icon="play", disabled=not self.may_show)
-        self.player, self.map, self.told = Player(), w.Box(layout=w.Layout(width="100%")), w.HTML()
+        self.player, self.map, self.told = Player(), Drawn(), w.HTML()
         super().__init__([self.model, self.utterance, self.line, self.start, self.button],
                          [self.map, self.player, self.told], self.figure, "attention along one utterance")
         self.model.observe(self._choose, "value")
@@ -110,10 +111,9 @@ class AttentionExplorer(Explorer):
         self._draw()
 
     def _draw(self, _: dict | None = None) -> None:
-        drawn = go.FigureWidget(interactive_maps.attention_in_time(**vars(self.look)))
-        for trace in drawn.data:
+        self.map.draw(interactive_maps.attention_in_time(**vars(self.look)))
+        for trace in self.map.children[0].data:
             trace.on_click(self._clicked)
-        self.map.children = [drawn]
         self.told.value = "Largest: " + "; ".join(
             f"<b>{escape(name)}</b> on “{escape(word)}” and at {second:.2f} s" for name, word, second in self.maxima())
 

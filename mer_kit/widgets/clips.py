@@ -30,7 +30,8 @@ def clips(corpus: Corpus, utterances: Iterable[str], embed_media: bool = False) 
 def sounds(corpus: Corpus, waveforms: Mapping[str, np.ndarray], sample_rate: int = 16_000,
            embed_media: bool = False) -> HTML:
     """A table of sounds made of a corpus, samples (n,) by label: label, seconds, player; or why it is not shown."""
-    rows = ((label, f"{len(samples) / sample_rate:.1f}", _player(f"sounds of {label}", _ogg(samples, sample_rate)))
+    rows = ((label, f"{len(samples) / sample_rate:.1f}",
+             _player(f"sounds of {label}", source_from(samples, sample_rate, "ogg", "OPUS")))
             for label, samples in waveforms.items())
     return _page(corpus, embed_media, ("label", "seconds", "sound"), rows)
 
@@ -62,15 +63,15 @@ def source_of(utterance: Utterance) -> str:
     """An utterance's sound as a data URI, for the source of a player."""
     if utterance.audio.suffix == ".ogg" and not utterance.segment:
         return _uri("ogg", utterance.audio.read_bytes())
-    reader, file = AudioReader(), io.BytesIO()
-    sf.write(file, reader(utterance), reader.sample_rate, format="WAV")
-    return _uri("wav", file.getvalue())
+    return source_from(AudioReader()(utterance))
 
 
-def _ogg(samples: np.ndarray, sample_rate: int) -> str:
+def source_from(samples: np.ndarray, sample_rate: int = AudioReader.sample_rate, kind: str = "wav",
+                subtype: str | None = None) -> str:
+    """Samples (n,) as a data URI; kind and subtype: as soundfile names them."""
     file = io.BytesIO()
-    sf.write(file, samples, sample_rate, format="OGG", subtype="OPUS")
-    return _uri("ogg", file.getvalue())
+    sf.write(file, samples, sample_rate, format=kind, subtype=subtype)
+    return _uri(kind, file.getvalue())
 
 
 def _uri(kind: str, data: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from html import escape
@@ -10,7 +9,6 @@ from html import escape
 import ipywidgets as w
 import pandas as pd
 import plotly.graph_objects as go
-import soundfile as sf
 from matplotlib.figure import Figure
 
 from mer_kit import plots
@@ -19,9 +17,10 @@ from mer_kit.errors import BadInput
 from mer_kit.plots import live
 from mer_kit.training.restore import Trained
 from mer_kit.training.robustness import damage
-from mer_kit.widgets.clips import media_allowed
+from mer_kit.widgets.clips import media_allowed, source_from
 from mer_kit.widgets.drawn import Drawn
 from mer_kit.widgets.explorer import TOLD, WIDE, Explorer, choice
+from mer_kit.widgets.player import Player
 
 CLEAN, AS_TRAINED = math.inf, -1
 SNRS = (("clean", CLEAN), *((f"{snr} dB", snr) for snr in (30, 20, 15, 10, 5, 0, -5, -10)))
@@ -63,8 +62,7 @@ class DamageExplorer(Explorer):
                                   continuous_update=False, style=TOLD, layout=WIDE,
                                   tooltip="word error rate: the share of words that are lost")
         self.turns = _slider("turns before", TURNS, "how many former turns a reader of words sees")
-        self.told, self.sound = w.HTML(), w.Audio(value=b"", format="wav", autoplay=False, loop=False)
-        self.drawn = Drawn()
+        self.told, self.sound, self.drawn = w.HTML(), Player(), Drawn()
         self._show()
         for control in self.controls:
             control.observe(self._show, "value")
@@ -128,11 +126,9 @@ class DamageExplorer(Explorer):
         self.told.value = (f'{words}<table aria-label="answers"><tr><th>model</th><th>says</th><th>p</th>'
                            f"<th>weight of the audio</th></tr>{rows}</table>")
         if self.shows_media and told.audio is not None:
-            reader, file = AudioReader(), io.BytesIO()
-            samples = reader(told)
+            samples = AudioReader()(told)
             heard = given["sound"](told.id, samples) if "sound" in given else samples
-            sf.write(file, heard, reader.sample_rate, format="WAV")
-            self.sound.value = file.getvalue()
+            self.sound.source, self.sound.label = source_from(heard), f"{told.id}, as it is heard"
 
     def _title(self) -> str:
         first = next(iter(self.models.values()))

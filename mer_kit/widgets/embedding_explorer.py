@@ -18,6 +18,7 @@ from mer_kit.errors import BadInput
 from mer_kit.evaluation.separation import PROJECTIONS, projected_together
 from mer_kit.plots import interactive_maps
 from mer_kit.widgets.clips import media_allowed, source_of
+from mer_kit.widgets.drawn import Drawn
 from mer_kit.widgets.explorer import Explorer, choice
 from mer_kit.widgets.player import Player
 
@@ -63,7 +64,7 @@ class EmbeddingExplorer(Explorer):
         self.projection = choice("projection", PROJECTIONS, value=projection)
         ids = sorted(next(iter(spaces.values())).features.index)
         self.utterance = choice("utterance", [NONE, *ids])
-        self.player, self.map, self.told = Player(), w.Box(layout=w.Layout(width="100%")), w.HTML()
+        self.player, self.map, self.told = Player(), Drawn(), w.HTML()
         super().__init__([self.system, self.projection, self.utterance], [self.map, self.told, self.player],
                          self.figure, "utterances as points, by class")
         self.system.observe(self._draw, "value")
@@ -99,11 +100,10 @@ class EmbeddingExplorer(Explorer):
 
     def _draw(self, _: dict | None = None) -> None:
         table, stars = self.places()
-        drawn = go.FigureWidget(interactive_maps.points(table, label_set=self.corpus.label_set, label_points=stars,
-                                                        title=self._title()))
-        for trace in drawn.data[: len(self.corpus.label_set)]:
+        self.map.draw(interactive_maps.points(table, label_set=self.corpus.label_set, label_points=stars,
+                                              title=self._title()))
+        for trace in self.map.children[0].data[: len(self.corpus.label_set)]:
             trace.on_click(self._clicked)
-        self.map.children = [drawn]
 
     def _clicked(self, trace: go.Scatter, clicked, state) -> None:
         if clicked.point_inds:

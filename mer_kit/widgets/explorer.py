@@ -11,6 +11,8 @@ import ipywidgets as w
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mer_kit.widgets.keyboard import Keyboard
+
 WIDE = w.Layout(width="min(100%, 42em)")
 TOLD = {"description_width": "7em"}
 
@@ -22,7 +24,8 @@ class Explorer(w.VBox):
                  named: str) -> None:
         """named: what it explores, for screen readers and in place of the picture."""
         self._twin, self._named = twin, named
-        super().__init__([w.HBox(list(controls), layout=w.Layout(flex_flow="row wrap")), *shown])
+        super().__init__([w.HBox(list(controls), layout=w.Layout(flex_flow="row wrap")), *shown, Keyboard()])
+        self.add_class("mer-explorer")
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         figure, file = self._twin(), io.BytesIO()

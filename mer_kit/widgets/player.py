@@ -33,7 +33,7 @@ class Player(anywidget.AnyWidget):
 
     _esm = SCRIPT
     source = traitlets.Unicode().tag(sync=True)  # a data URI; empty: nothing to hear
-    label = traitlets.Unicode().tag(sync=True)  # read out by screen readers
+    label = traitlets.Unicode("sound").tag(sync=True)  # read out by screen readers
     start = traitlets.Float().tag(sync=True)  # s, where it played from last
     plays = traitlets.Int().tag(sync=True)  # how often it was told to play
 

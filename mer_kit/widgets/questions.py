@@ -8,6 +8,8 @@ from html import escape
 
 import ipywidgets as w
 
+from mer_kit.widgets.keyboard import Keyboard
+
 
 class Question(w.VBox):
     """A question with one computed answer: a number, or one of several choices.
@@ -32,7 +34,7 @@ class Question(w.VBox):
             self.reply = w.Dropdown(options=["choose …", *order], description="answer", tooltip=text)
         self.verdict = w.HTML()
         self.reply.observe(self._show, "value")
-        super().__init__([w.HTML(f"<b>{escape(text)}</b>"), self.reply, self.verdict])
+        super().__init__([w.HTML(f"<b>{escape(text)}</b>"), self.reply, self.verdict, Keyboard()])
         self.add_class("mer-question")
 
     def mark(self, reply: str) -> bool:

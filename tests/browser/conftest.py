@@ -16,11 +16,16 @@ from pathlib import Path
 
 import papermill
 import pytest
+from live_page import Explorers, all_explorers
+from small_experiments import experiments_on
+from small_explorers import ASKED, HONEST, planted
 from small_notebook import SMALLEST
 
 from mer_kit.batch_runs import find_notebooks, plan
 from mer_kit.install import ROOT
 from mer_kit.machine import find_chromium
+from mer_kit.training.protocol_gap import under_protocols
+from mer_kit.training.restore import restored
 
 HERE = Path(__file__).parent
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -60,8 +65,7 @@ class Watched:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
-@pytest.fixture
-def watch(chromium, request) -> Callable[..., Watched]:
+def _watching(chromium, request) -> Callable[..., Watched]:
     """`watch("file://", colour="dark")`: a fresh page on which requests to any other place are aborted and noted."""
 
     def open_page(*allowed: str, colour: str = "light", height: int = 900) -> Watched:
@@ -84,6 +88,10 @@ def watch(chromium, request) -> Callable[..., Watched]:
     return open_page
 
 
+watch = pytest.fixture(_watching, name="watch")
+watch_session = pytest.fixture(_watching, name="watch_session", scope="session")
+
+
 @dataclass
 class Lab:
     """A running JupyterLab."""
@@ -102,6 +110,28 @@ class Lab:
             for kernel in json.load(running):
                 address = f"{self.base}/api/kernels/{kernel['id']}?token={self.token}"
                 urllib.request.urlopen(urllib.request.Request(address, method="DELETE")).close()
+
+
+@pytest.fixture(scope="session")
+def planted_runs(tested) -> Iterator[dict]:
+    """The models of ASKED, trained on the slice with markup in it, and what the protocol switch compares."""
+    ledger = tested / "planted"
+    with experiments_on(planted()):
+        under_protocols(HONEST, ledger, progress=False, device="cpu")
+        yield {name: restored(e, ledger, progress=False, device="cpu") for name, e in ASKED.items()}
+
+
+@pytest.fixture(scope="session")
+def all_on_one_page(lab, watch_session, tested, planted_runs) -> Explorers:
+    """Every explorer; the test files that ask for it follow one another, then its kernel may be stopped."""
+    return all_explorers(lab, watch_session, tested / "planted")
+
+
+@pytest.fixture
+def explorers(all_on_one_page) -> Iterator[Explorers]:
+    """Every explorer, in whatever state a test before has left it; quiet at the end."""
+    yield all_on_one_page
+    all_on_one_page.assert_quiet()
 
 
 @pytest.fixture(scope="session")

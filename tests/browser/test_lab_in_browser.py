@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
+from live_page import run_in_lab
 
 from mer_kit.batch_runs import NOTEBOOKS
 from mer_kit.corpora import load_corpus
 
-READY = """async () => {
-    await window.jupyterapp.restored;
-    const context = window.jupyterapp.shell.currentWidget.context;
-    await context.ready;
-    await context.sessionContext.ready;
-}"""
-RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
 PLOTS = """() => window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells.flatMap(c => c.outputs ?? [])
     .filter(o => o.data && o.data['application/vnd.plotly.v1+json']).length"""
-
-
-def run_in_lab(lab, watch, notebook):
-    """Open a notebook and run all its cells: the watched page and the notebook's panel."""
-    height = max(2400, 700 * len(json.loads(notebook.read_text())["cells"]))  # px; Lab renders only what is in view
-    lab.stop_kernels()
-    watched = watch(lab.base, lab.base.replace("http", "ws"), height=height)
-    watched.page.goto(lab.url(notebook))
-    panel = watched.page.locator(".jp-NotebookPanel")
-    panel.wait_for(timeout=60_000)
-    watched.page.evaluate(READY)
-    ended = watched.page.evaluate(RUN_ALL)  # resolves when all have run; False on a cell's error
-    watched.screenshot(f"lab-{notebook.stem}")
-    said = panel.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
-    assert ended and said.count() == 0, said.all_inner_texts()
-    return watched, panel
 
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

@@ -1,0 +1,1 @@
+"""Grids: notebooks × parameters, run side by side on Dask."""
