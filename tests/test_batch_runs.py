@@ -111,7 +111,7 @@ def test_a_later_run_replaces_the_earlier_record(tmp_path):
         batch_runs.record([{"notebook": "00_a", "seconds": seconds}], tmp_path)
     batch_runs.record([{"notebook": "01_b", "seconds": 3}], tmp_path)
     assert [r["seconds"] for r in read_records(tmp_path)] == [2, 3]
-    assert [p.name for p in tmp_path.iterdir()] == ["runs.json"]
+    assert {p.name for p in tmp_path.iterdir()} == {"runs.json", ".runs.lock"}
     assert read_records(tmp_path / "nowhere") == []
 
 
