@@ -237,7 +237,7 @@ def _run_and_report(notebooks: list[Path], parameters: dict, executed: Path, rep
     from mer_kit.batch_runs import run_notebooks
     from mer_kit.report import build_report
 
-    failed = [r for r in run_notebooks(notebooks, parameters, executed, cell_timeout) if r["status"] != "ok"]
+    failed = [r for r in run_notebooks(notebooks, parameters, executed, cell_timeout, workers) if r["status"] != "ok"]
     index = build_report(executed, report)
     for record in failed:
         err.print("failed:", plain(f"{record['notebook']}, {record['error']}"), soft_wrap=True)

@@ -148,6 +148,15 @@ def test_run_refuses_before_it_starts(call, tmp_path, pair, said):
     assert done.exit_code == 2 and said in done.stderr and not (tmp_path / "nb").exists()
 
 
+def test_a_demo_runs_as_many_notebooks_at_a_time_as_fit_and_run_one_unless_told(call, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(batch_runs, "run_notebooks", lambda *words: given.append(words[-1]) or [])
+    monkeypatch.setattr("mer_kit.report.build_report", lambda *_: tmp_path)
+    for words in (["demo"], ["demo", "--workers", "3"], ["run", "00"], ["run", "00", "--workers", "2"]):
+        assert call(*words).exit_code == 0
+    assert given == [0, 3, 1, 2]
+
+
 def test_figures_go_where_the_readme_looks_for_them(call, tmp_path, monkeypatch):
     drawing = write(tmp_path, "00_a", parameters="FIGURES_DIR: str = ''")
     monkeypatch.setattr(batch_runs, "find_notebooks", lambda *_: [drawing, write(tmp_path, "01_b")])

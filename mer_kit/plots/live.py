@@ -83,7 +83,8 @@ def protocol_scores(table: pd.DataFrame, *, metric: str, chosen: str, title: str
         x=mean, y=[as_text(name) for name in table["protocol"]], mode="markers+text", texttemplate="%{x:.1f}",
         textposition="top center", marker={"color": tints, "size": 13}, hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
         error_x={"array": (high - mean).fillna(0), "arrayminus": (mean - low).fillna(0), "color": INK, "width": 5}))
-    figure.update_xaxes(title=f"{metric} (%)", gridcolor=FAINT, showgrid=True).update_yaxes(autorange="reversed")
+    figure.update_xaxes(title=f"{metric} (%)", gridcolor=FAINT, showgrid=True)
+    figure.update_yaxes(range=(len(table) - 0.6, -0.7))  # the first on top, with room for its number
     return finish(figure, title, 150 + 50 * len(table)).update_layout(margin_l=200)
 
 
