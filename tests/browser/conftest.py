@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import socket
 import subprocess
@@ -36,13 +35,10 @@ PATIENCE = 60.0  # s for JupyterLab to answer
 
 
 def pytest_collection_modifyitems(items):
-    """Everything in this folder drives a browser, in two groups that last about equally long side by side."""
+    """Everything in this folder drives a browser."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("browser")
-            notebook = re.search(r"\[(\d\d)_", item.name)
-            first = notebook and int(notebook[1]) < 9
-            item.add_marker(pytest.mark.xdist_group("first notebooks" if first else "the rest"))
 
 
 @pytest.fixture(scope="session")
