@@ -14,7 +14,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@for run in extraction.py cached_epoch.py training_step.py "training_step.py --device cuda --preset paper" \
-		growth.py notebook_overhead.py; do echo "$$run"; .venv/bin/python benchmarks/$$run || exit 1; done
+		growth.py; do echo "$$run"; .venv/bin/python benchmarks/$$run || exit 1; done
 
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

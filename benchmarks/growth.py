@@ -35,22 +35,21 @@ def peak() -> float:
     return held / (MIB if sys.platform == "darwin" else 1024)
 
 
-def cost(count: int, trained: int, memory: int, threads: int) -> dict[str, float]:
+def cost(count: int, trained: int, memory: int, threads: int, folder: str) -> dict[str, float]:
     """Seconds of extraction, of the first reading and of the steps, peak MiB and MiB of states on disk, of a corpus."""
     torch.set_num_threads(threads)
     model = new_model()
-    with tempfile.TemporaryDirectory() as folder:
-        warm = Utterances(64)
-        steps(model, batches(warm, cached(warm, Path(folder) / "warm", memory), CONFIG.batch_size))
-        utterances, store, clock = Utterances(count), Path(folder) / "store", [time.perf_counter()]
-        for states in cached(utterances, store, memory).values():
-            states.fill(utterances.ids, progress=False)
-        clock.append(time.perf_counter())
-        epochs = batches(utterances, cached(utterances, store, memory), CONFIG.batch_size)
-        clock.append(time.perf_counter())
-        steps(model, islice(chain.from_iterable(epochs for _ in range(trained)), trained))
-        clock.append(time.perf_counter())
-        stored = sum(file.stat().st_size for file in store.iterdir()) / MIB
+    warm = Utterances(64)
+    steps(model, batches(warm, cached(warm, tempfile.mkdtemp(dir=folder), memory), CONFIG.batch_size))
+    utterances, store, clock = Utterances(count), Path(tempfile.mkdtemp(dir=folder)), [time.perf_counter()]
+    for states in cached(utterances, store, memory).values():
+        states.fill(utterances.ids, progress=False)
+    clock.append(time.perf_counter())
+    epochs = batches(utterances, cached(utterances, store, memory), CONFIG.batch_size)
+    clock.append(time.perf_counter())
+    steps(model, islice(chain.from_iterable(epochs for _ in range(trained)), trained))
+    clock.append(time.perf_counter())
+    stored = sum(file.stat().st_size for file in store.iterdir()) / MIB
     spans = [end - begun for begun, end in pairwise(clock)]
     return {**dict(zip(("extraction", "reading", "steps"), spans, strict=True)), "MiB": peak(), "states": stored}
 
@@ -60,11 +59,11 @@ def main(count: Annotated[int, typer.Option(help="Utterances of the smallest cor
          out: Path = HERE / "growth.json") -> None:
     """Measure how time and memory grow with the corpus."""
     fresh = partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn"), max_tasks_per_child=1)
-    with fresh() as pool:
+    with fresh() as pool, tempfile.TemporaryDirectory() as folder:
         costs = {factor: [] for factor in FACTORS}
         for _, factor in ((r, f) for r in range(rounds) for f in FACTORS):
             costs[factor].append(pool.submit(cost, count * factor, trained, memory * MIB,
-                                             torch.get_num_threads()).result())
+                                             torch.get_num_threads(), folder).result())
     rows = [_row(costs, *told) for told in (
         ("extraction", "extraction into the store, time an utterance", FACTORS[-1], "1: linear"),
         ("reading", "the first reading of the store, time an utterance", FACTORS[-1], "1: linear"),

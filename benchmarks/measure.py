@@ -40,13 +40,13 @@ def tokens_of(seconds: np.ndarray, most: int = 150, history: bool = False) -> np
     return np.array([max(total[total <= most], default=most) for total in spliced])
 
 
-def alternately(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def alternately(ways: Mapping[str, Callable[[], object]], rounds: int, warm: bool = False) -> dict[str, list[float]]:
     """Seconds of each way in each round, one way after the other, every other round backwards.
 
-    Each is called once beforehand, not counted.
+    Each is called once beforehand, not counted, unless all are warm already.
     """
     spent: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(-1, rounds):
+    for number in range(0 if warm else -1, rounds):
         for name in list(ways)[:: 1 if number % 2 else -1]:
             _finish()
             begun = time.perf_counter()

@@ -264,8 +264,8 @@ def test() -> None:
                 | {"MER_KIT_TESTED": tested}}
         code = subprocess.run([*pytest, "worksteal"], **here).returncode
         if find_chromium():
-            one_by_one = [*pytest, "loadgroup", "-m", "browser", "tests/browser"]  # in order, to whoever is free
-            code = subprocess.run(one_by_one, **here).returncode or code
+            in_browser = [*pytest, "loadgroup", "-m", "browser", "tests/browser"]  # one by one, to whoever is free
+            code = subprocess.run(in_browser, **here).returncode or code
         else:
             out.print("The browser tests were left out: no Chromium is here. Debian and Ubuntu: apt install chromium")
     raise typer.Exit(code)

@@ -66,6 +66,7 @@ def test_ways_take_turns_and_their_ratio_is_that_of_one_round():
     called = []
     spent = alternately({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 2)
     assert "".join(called) == "ab" + "ba" + "ab" and [len(s) for s in spent.values()] == [2, 2]
+    assert len(alternately({"a": lambda: called.append("a")}, 1, warm=True)["a"]) == 1 and len(called) == 7
     row = times_as_fast({"kit": [1.0, 2.0, 4.0], "loop": [3.0, 4.0, 4.0]}, "kit", "loop", "what", "≥ 2", work=0.5)
     assert row["figure"] == "4.00 × (2.00 to 6.00)"
     assert row["ratio"] == {"median": 4, "lowest": 2, "highest": 6}
@@ -94,13 +95,13 @@ def test_the_readme_shows_the_figures_at_hand():
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "BERT"])
-def test_extraction_says_what_the_loops_say(name):
+def test_extraction_says_what_the_loops_say(name, tmp_path):
     import extraction
 
     tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    model, encoder = extraction.models(tiny)[name]
+    model, encoder = extraction.models(tiny, tiny)[name]
     inputs = {u: x[:6000] for u, x in extraction.utterances(name, 20).items()}
-    ways = extraction.ways(model, encoder, inputs)
+    ways = extraction.ways(model, encoder, inputs, str(tmp_path))
     kit, alone, padded = (ways[way]() for way in ("kit", "one at a time", "padded to the longest"))
     for u, given in inputs.items():
         bare = model(given[None]).last_hidden_state[0].detach()
@@ -160,10 +161,10 @@ def test_training_steps_are_timed_and_a_missing_gpu_is_said(tmp_path, monkeypatc
     assert rows_of(tmp_path / "cuda.json")[0]["figure"].startswith("not run")
 
 
-def test_work_and_memory_are_compared_with_the_smallest_corpus():
+def test_work_and_memory_are_compared_with_the_smallest_corpus(tmp_path):
     import growth
 
-    costs = growth.cost(20, 2, 0, torch.get_num_threads())
+    costs = growth.cost(20, 2, 0, torch.get_num_threads(), str(tmp_path))
     assert set(costs) == {"extraction", "reading", "steps", "MiB", "states"} and all(c > 0 for c in costs.values())
     row = growth._row({1: [{"steps": 2.0}], 4: [{"steps": 2.5}], 16: [{"steps": 3.0}]}, "steps", "what", 1, "flat")
     assert row["ratio"]["median"] == 1.5 and row["figure"] == "1.50 × (1.50 to 1.50); 2 / 2.5 / 3 s at (1, 4, 16) times"

@@ -122,13 +122,13 @@ class _RealNorm(nn.GroupNorm):
         self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        lengths = ((self.real.samples - self.kernel) // self.stride + 1)[:, None, None]
-        here = torch.arange(x.shape[2], device=x.device) < lengths
+        lengths = (self.real.samples - self.kernel) // self.stride + 1
         values = x.float()
-        centred = values - (values * here).sum(dim=2, keepdim=True) / lengths
-        variance = (centred.square() * here).sum(dim=2, keepdim=True) / lengths
-        normed = centred * torch.rsqrt(variance + self.eps)
-        return (normed * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
+        real = [v[:, :n] for v, n in zip(values, lengths.tolist(), strict=True)]
+        mean = torch.stack([v.mean(dim=1, keepdim=True) for v in real])
+        variance = torch.stack([(v - m).square().mean(dim=1, keepdim=True) for v, m in zip(real, mean, strict=True)])
+        scale = self.weight[:, None] * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias[:, None] - mean * scale, values, scale).to(x.dtype)
 
 
 class _ZeroPadding:

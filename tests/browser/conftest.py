@@ -34,11 +34,14 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 PATIENCE = 60.0  # s for JupyterLab to answer
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Everything in this folder drives a browser."""
+    """Everything in this folder drives a browser; one worker takes all that shares the explorers' page."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("browser")
+        if "all_on_one_page" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("explorers"))
 
 
 @pytest.fixture(scope="session")
