@@ -97,7 +97,7 @@ def test_runs_under_different_protocols_never_stand_in_one_table(results, tmp_pa
     pd.testing.assert_frame_equal(study_table(PAIR, results), before)
     pd.testing.assert_frame_equal(study_table(PAIR.on(protocol="session-out"), results), before)
     under = study_table(PAIR.on(protocol=published), results)
-    assert set(under["run"]) == {f"duet-4/{published}, 1 runs"} and (under["mean"] == 1).all()
+    assert set(under["run"]) == {f"duet-4/{published}, 1 run"} and (under["mean"] == 1).all()
     assert not len(study_table(PAIR.on(protocol="speaker-out-5"), results))
 
 

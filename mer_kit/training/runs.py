@@ -211,7 +211,7 @@ def summary(systems: Mapping[str, Iterable[Run]]) -> pd.DataFrame:
         if len(protocols) != 1:
             raise BadInput(f"system {system!r} has runs under {', '.join(protocols) or 'no protocol'}; expected one "
                            "or more runs under one protocol")
-        rows += [{"system": system, "metric": metric, "run": f"{protocols[0]}, {len(runs)} runs",
+        rows += [{"system": system, "metric": metric, "run": f"{protocols[0]}, {len(runs)} run{'s' * (len(runs) > 1)}",
                   **interval([run.metrics[metric] for run in runs])._asdict()} for metric in ("WA", "UA", "WF1")]
     return pd.DataFrame(rows)
 

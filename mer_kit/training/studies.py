@@ -88,7 +88,7 @@ def compared(said: Mapping[str, pd.DataFrame], reference: str, metrics: Iterable
             values = [of_run[metric] for of_run in of_runs]
             change = paired(table, said[reference], metric) if name != reference and reference in said else None
             rows.append({"system": name, "metric": metric, **interval(values)._asdict(),
-                         "run": f"{table['protocol'].iloc[0]}, {len(values)} runs",
+                         "run": f"{table['protocol'].iloc[0]}, {len(values)} run{'s' * (len(values) > 1)}",
                          **(dict(zip(COLUMNS[-4:], change, strict=True)) if change else {})})
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(NUMBERS, float))
 
