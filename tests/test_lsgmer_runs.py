@@ -24,9 +24,10 @@ from mer_kit.encoders.speech import FrameEncoder, WaveEncoder
 from mer_kit.encoders.text import OfflineTextEncoder, TextEncoder
 from mer_kit.errors import BadInput, Missing
 from mer_kit.evaluation.metrics import scores
+from mer_kit.features.inputs import Views
 from mer_kit.models.lsgmer import LSGMERConfig
 from mer_kit.training import experiments
-from mer_kit.training.building import build
+from mer_kit.training.building import build, frozen_states
 from mer_kit.training.experiments import STATES, Encoders, Experiment, run, stage_of
 from mer_kit.training.restore import restored
 from mer_kit.training.runs import Ledger, Run, config_hash
@@ -85,6 +86,15 @@ def test_as_published_trains_on_every_session_but_the_one_tested(releases):
     for number, fold in enumerate(stage.protocol.folds, 1):
         assert {u[:5] for u in fold.test} == {f"Ses0{number}"}
         assert {u[:5] for u in fold.train} == {f"Ses0{n}" for n in range(1, 6) if n != number}
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_no_more_views_are_computed_than_epochs_and_asked_for(releases, ledger, tmp_path, epochs):
+    asked = replace(TINY_LSGMER, corpus="iemocap", data_dir=releases["iemocap"], epochs=epochs)
+    starts = {m: run(replace(e, epochs=1), ledger, progress=False) for m, e in asked.starts_from.items()}
+    states = frozen_states(asked, stage_of(asked), starts, tmp_path, torch.device("cpu"), progress=False)
+    views = {m: len(of.states) for m, of in states.trained.items() if isinstance(of, Views)}
+    assert views == dict.fromkeys(("text", "speech"), min(epochs, asked.lsgmer.views))
 
 
 @needs_ffmpeg

@@ -49,7 +49,8 @@ class LSGMERConfig:
     weights an utterance, over label-averaged vectors, or one a label; "flat" hands the MLP all C x d numbers.
     apc_mean: (16) is a mean over the batch, or "literal", which divides by the number of classes once more.
     modality_dropout: how often, in training, an utterance comes without one of its modalities. views: how many draws of
-    frozen offline encoders' own dropout and augmentation an utterance is trained on; 0: on what is scored.
+    frozen offline encoders' own dropout and augmentation an utterance is trained on, no more than there are epochs;
+    0: on what is scored.
     """
 
     dim: int = 128  # d

@@ -88,7 +88,8 @@ def frozen_states(experiment: Experiment, stage: Stage, starts: Mapping[str, Run
         made_on = fold.name if m in starts else ""
         return FrozenStates(encoders[m], inputs[m], store, fold=made_on, view=view).fill(utterances, progress)
 
-    views, made_by = range(experiment.lsgmer.views), config_hash({m: start.hash for m, start in starts.items()})
+    views = range(min(experiment.lsgmer.views, experiment.train.epochs))  # an epoch reads one of them
+    made_by = config_hash({m: start.hash for m, start in starts.items()})
     with locked(folder / f".{made_by}.lock") if is_first() else nullcontext():  # others find them computed
         scored = {m: states(m, (*fold.train, *fold.dev, *fold.test)) for m in experiment.frozen}
         trained = {m: Views(*(states(m, fold.train, view) for view in views)) for m in starts if views}
