@@ -74,9 +74,9 @@ def _composed(path: Path) -> yaml.Node:
     """The file as YAML's own nodes, which know their lines; nothing is made of them but texts, lists and mappings."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+        root = yaml.compose(text)  # first: it gives up at a depth that takes parsing long
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise BadInput(f"{path.name}: an alias (*name); write what it stands for")
-        root = yaml.compose(text)
     except OSError as fault:
         raise BadInput(f"{path} cannot be read ({fault.strerror}); expected a grid file, such as "
                        "notebooks/grid/models.yaml") from None
