@@ -97,13 +97,13 @@ def ways(model: nn.Module, encoder: nn.Module, inputs: States, folder: str) -> d
             "padded to the longest": partial(loop, encoder, inputs, BATCH, longest)}
 
 
-def main(count: Annotated[int, typer.Option(help="Utterances of speech; of text there are three times as many.")] = 160,
+def main(count: Annotated[int, typer.Option(help="Utterances of speech; of text there are six times as many.")] = 160,
          rounds: int = 3, out: Path = HERE / "extraction.json") -> None:
     """Time frozen extraction."""
     rows, spent, padding = [], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, (model, encoder) in models().items():
-            inputs = utterances(name, count * (3 if name == "BERT" else 1))
+            inputs = utterances(name, count * (6 if name == "BERT" else 1))
             few = dict(islice(inputs.items(), len(inputs) // 4))  # the loops are slow
             timed, against = ways(model, encoder, inputs, folder), ways(model, encoder, few, folder)
             fast = alternately({way: timed[way] for way in ("kit", "packed")}, rounds)
