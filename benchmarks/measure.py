@@ -82,7 +82,7 @@ def keep(out: Path, rows: Sequence[Mapping], **also: object) -> None:
     out.write_text(json.dumps({**also, "machine": machine, "rows": rows}, indent=1, ensure_ascii=False) + "\n",
                    encoding="utf-8")
     for row in rows:
-        print(f"{row['what']}: {row['figure']}" + f" (goal {row['goal']})" * bool(row["goal"]))
+        print(f"{row['what']}: {row['figure']}" + f" (goal {row.get('goal')})" * bool(row.get("goal")))
     draw_table(out.parent)
 
 

@@ -182,3 +182,18 @@ def test_a_notebooks_overhead_is_what_its_cells_did_not_take(tmp_path):
             {"notebook": "01_two", "seconds": 9.0, "status": "failed"}], tmp_path)
     bench.main(tmp_path, tmp_path / "out.json")
     assert rows_of(tmp_path / "out.json")[0]["figure"] == "3.5 s (3.5 to 3.5); 50% of all 1 notebooks' time"
+
+
+def test_faults_are_counted_over_all_tests_that_report_any(tmp_path):
+    from faults import rows_of as counted
+    from measure import keep
+
+    (tmp_path / "report.xml").write_text("""<testsuites><testsuite>
+        <testcase name="test_a_damaged_grid"><properties><property name="refused" value="1400"/>
+            <property name="read" value="100"/></properties></testcase>
+        <testcase name="test_kills[grid-10]"><properties><property name="kills" value="10"/>
+            <property name="came to the end" value="3"/></properties></testcase>
+        <testcase name="test_without_counts"/></testsuite></testsuites>""")
+    keep(tmp_path / "out.json", counted(tmp_path / "report.xml"))
+    figures = [row["figure"] for row in json.loads((tmp_path / "out.json").read_text())["rows"]]
+    assert figures == ["1,500 cases, 10 kills, nothing wrong", "1,400 refused, 100 read", "10 kills, 3 came to the end"]
