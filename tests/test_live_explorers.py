@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile as sf
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from small_experiments import SMALL, experiments_on
 from small_explorers import ASKED, NASTY, PLANTED, planted
@@ -209,4 +210,6 @@ def test_the_switch_names_the_flaw_and_shows_the_score_of_each_protocol(ledger, 
 
 
 def test_the_switch_has_a_static_twin(switch):
-    assert isinstance(switch.twin(), Figure) and switch._repr_mimebundle_()["text/html"].startswith("<img")
+    plt.close("all")
+    assert isinstance(switch.still(), Figure) and switch._repr_mimebundle_()["text/html"].startswith("<img")
+    assert not plt.get_fignums()  # or a notebook would show it twice

@@ -39,7 +39,7 @@ def damage_explorer(models: Mapping[str, Trained], *, utterance: str | None = No
     ...                  "LSGMER": restored(Experiment("lsgmer"), LEDGER)})            # doctest: +SKIP
     """
     explorer = DamageExplorer(models, utterance, embed_media)
-    return explorer if interactive else explorer.twin()
+    return explorer if interactive else explorer.still()
 
 
 class DamageExplorer(Explorer):

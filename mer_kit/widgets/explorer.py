@@ -27,10 +27,15 @@ class Explorer(w.VBox):
         super().__init__([w.HBox(list(controls), layout=w.Layout(flex_flow="row wrap")), *shown, Keyboard()])
         self.add_class("mer-explorer")
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
-        figure, file = self._twin(), io.BytesIO()
-        figure.savefig(file, format="png", bbox_inches="tight")
+    def still(self) -> Figure:
+        """The twin, closed: a notebook shows it once, as the value of its cell."""
+        figure = self._twin()
         plt.close(figure)
+        return figure
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        file = io.BytesIO()
+        self.still().savefig(file, format="png", bbox_inches="tight")
         picture = base64.b64encode(file.getvalue()).decode()
         static = f'<img alt="{escape(self._named)}" src="data:image/png;base64,{picture}">'
         return super()._repr_mimebundle_(**kwargs) | {"text/html": static}

@@ -41,7 +41,7 @@ def keyword_editor(trained: Trained, *, utterance: str | None = None, embed_medi
     >>> keyword_editor(restored(Experiment(), LEDGER))                                 # doctest: +SKIP
     """
     editor = KeywordEditor(trained, utterance, embed_media)
-    return editor if interactive else editor.twin()
+    return editor if interactive else editor.still()
 
 
 class KeywordEditor(Explorer):

@@ -29,7 +29,8 @@ def own_voice(trained: Trained, *, interactive: bool = True) -> OwnVoice | Figur
 
     >>> own_voice(restored(Experiment(), LEDGER))                                      # doctest: +SKIP
     """
-    return OwnVoice(trained) if interactive else example(trained)
+    voice = OwnVoice(trained)
+    return voice if interactive else voice.still()
 
 
 class OwnVoice(Explorer):

@@ -33,7 +33,7 @@ def protocol_switch(experiment: Experiment, ledger: Path | str, results: Path | 
     >>> protocol_switch(Experiment("text"), LEDGER, RESULTS, folds=range(5))           # doctest: +SKIP
     """
     switch = ProtocolSwitch(experiment, ledger, results, folds, **options)
-    return switch if interactive else switch.twin()
+    return switch if interactive else switch.still()
 
 
 class ProtocolSwitch(Explorer):
