@@ -1,6 +1,6 @@
 """Does a grid that is killed on the way end as one that is not? 3 models × 5 folds × 2 seeds on duet, one epoch each.
 
-    python benchmarks/grid_killed.py --workers 2
+    python benchmarks/grid_killed.py --workers 1
 
 Runs notebooks/grid/models.yaml twice, each time in a folder and a ledger of its own: undisturbed, and killed with
 SIGKILL (the command, its scheduler and its workers at once) after a third and after two thirds of the runs. Both tables
@@ -24,6 +24,7 @@ import typer
 import yaml
 
 from mer_kit.install import ROOT
+from mer_kit.machine import summary
 from mer_kit.training.runs import Ledger, join
 
 KEY, SCORES = ["MODEL", "FOLD", "SEED"], ["status", "hash", "WA", "UA", "WF1", "best_epoch"]
@@ -61,6 +62,14 @@ def run(asked: dict, folder: Path, workers: int, kills: tuple[int, ...]) -> tupl
                          "minutes": round((time.monotonic() - begun) / 60, 1)}
 
 
+def told(result: dict) -> str:
+    killed, same = result["killed"], all(result[name] for name in ("the same table", "the same predictions"))
+    return (f"{result['ok']} of {result['runs']} runs ok, table and predictions {'the same' if same else 'differ'}; "
+            f"finished before a kill: {killed['finished before a kill']}, of them run again: "
+            f"{killed['of them run again']}; {result['undisturbed']['minutes']} minutes undisturbed, "
+            f"{killed['minutes']} killed twice, workers: {result['workers']}")
+
+
 def main(workers: int = 2, grid: Path = ROOT / "notebooks/grid/models.yaml",
          out: Annotated[Path, typer.Option(help="Where the figures are kept.")] = ROOT / "benchmarks/grid_killed.json"
          ) -> None:
@@ -70,11 +79,12 @@ def main(workers: int = 2, grid: Path = ROOT / "notebooks/grid/models.yaml",
     with tempfile.TemporaryDirectory(prefix="mer-kit-grid-") as folder:
         whole, whole_said, undisturbed = run(asked, Path(folder) / "whole", workers, ())
         table, said, killed = run(asked, Path(folder) / "killed", workers, (runs // 3, 2 * runs // 3))
-    print(whole.join(table, rsuffix=" (killed)").to_string())
+    print(pd.concat({"undisturbed": whole, "killed": table}, axis=1).to_string())
     result = {"runs": len(whole), "the same table": whole.equals(table),
               "the same predictions": whole_said.equals(said),
               "ok": int(table["status"].eq("ok").sum()), "undisturbed": undisturbed, "killed": killed,
-              "workers": workers}
+              "workers": workers, "machine": summary()}
+    result["figure"] = told(result)
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     if not (result["the same table"] and result["the same predictions"] and result["ok"] == runs):
