@@ -264,7 +264,7 @@ def test() -> None:
                 | {"MER_KIT_TESTED": tested}}
         code = subprocess.run([*pytest, "worksteal"], **here).returncode
         if find_chromium():
-            in_browser = [*pytest, "loadgroup", "-m", "browser", "tests/browser"]  # one by one, to whoever is free
+            in_browser = [*pytest, "load", "-m", "browser", "tests/browser"]  # dealt out as its conftest says
             code = subprocess.run(in_browser, **here).returncode or code
         else:
             out.print("The browser tests were left out: no Chromium is here. Debian and Ubuntu: apt install chromium")

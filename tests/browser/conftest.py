@@ -32,16 +32,30 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync")
 PATIENCE = 60.0  # s for JupyterLab to answer
+SHARING = ("test_live_explorers_in_browser.py", "test_looking_in_browser.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Everything in this folder drives a browser; one worker takes all that shares the explorers' page."""
+    """Everything in this folder drives a browser."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("browser")
-        if "all_on_one_page" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("explorers"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One worker takes all files that share the explorers' page, other tests go one by one to whoever is free.
+
+    xdist's own groups change a test's id, which pytest 9.2 no longer lets it.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OnePage(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.split("::")[0]).name
+            return "explorers" if file in SHARING else nodeid
+
+    return OnePage(config, log)
 
 
 @pytest.fixture(scope="session")
