@@ -31,7 +31,12 @@ HERE = Path(__file__).parent
 SCREENSHOTS = ROOT / "build" / "screenshots"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync")
+WIDTH, HEIGHT, LAB_BARS = 1280, 900, 120  # px: of the window, and what JupyterLab shows above and below a notebook
 PATIENCE = 60.0  # s for JupyterLab to answer
+SETTINGS = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+            "notebook-extension/tracker": {"windowingMode": "none"}}  # cells out of view are on the page as well
+TO_THE_TOP = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(
+    e => { e.scrollTop = 0; return e.scrollHeight; }))"""
 SHARING = ("test_live_explorers_in_browser.py", "test_looking_in_browser.py")
 
 
@@ -76,17 +81,19 @@ class Watched:
     outside: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def screenshot(self, name: str) -> None:
-        """Keep what is seen under build/screenshots."""
+    def screenshot(self, name: str, whole_notebook: bool = False) -> None:
+        """Keep what is seen under build/screenshots; a whole notebook's page is as high as it from then on."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        if whole_notebook:
+            self.page.set_viewport_size({"width": WIDTH, "height": self.page.evaluate(TO_THE_TOP) + LAB_BARS})
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 def _watching(chromium, request) -> Callable[..., Watched]:
     """`watch("file://", colour="dark")`: a fresh page on which requests to any other place are aborted and noted."""
 
-    def open_page(*allowed: str, colour: str = "light", height: int = 900) -> Watched:
-        page = chromium.new_page(viewport={"width": 1280, "height": height}, color_scheme=colour)
+    def open_page(*allowed: str, colour: str = "light") -> Watched:
+        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=colour)
         request.addfinalizer(page.close)
         watched = Watched(page)
 
@@ -164,9 +171,10 @@ def lab(tmp_path_factory, small) -> Iterator[Lab]:
     root.mkdir(parents=True)
     for notebook, own in plan(find_notebooks(), small).items():
         papermill.execute_notebook(str(notebook), str(root / notebook.name), own, prepare_only=True, progress_bar=False)
-    quiet = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    for plugin, chosen in SETTINGS.items():
+        file = home / f"settings/@jupyterlab/{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(chosen))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

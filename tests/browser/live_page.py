@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,9 +44,8 @@ PATIENCE = 30.0  # s for a figure to be drawn
 
 def run_in_lab(lab, watch, notebook):
     """Open a notebook and run all its cells: the watched page and the notebook's panel."""
-    height = max(2400, 700 * len(json.loads(notebook.read_text())["cells"]))  # px; Lab renders only what is in view
     lab.stop_kernels()
-    watched = watch(lab.base, lab.base.replace("http", "ws"), height=height)
+    watched = watch(lab.base, lab.base.replace("http", "ws"))
     watched.page.goto(lab.url(notebook))
     panel = watched.page.locator(".jp-NotebookPanel")
     panel.wait_for(timeout=60_000)

@@ -1,4 +1,4 @@
-"""Keyword editor, damage explorer and own voice in JupyterLab: each control moves what mer_kit itself computes."""
+"""Keyword editor, damage explorer, own voice, a question in JupyterLab: controls move what mer_kit itself computes."""
 
 from __future__ import annotations
 
@@ -88,3 +88,12 @@ def test_an_uploaded_voice_is_answered_as_mer_kit_hears_it(explorers, planted_ru
     assert [float(cell) for cell in cells.all_inner_texts()] == pytest.approx(heard.p.tolist(), abs=6e-4)
     voice.locator(".js-plotly-plot").nth(3).locator(".main-svg").first.wait_for()
     watched.screenshot("lab-own-voice")
+
+
+def test_the_right_number_is_marked_right_and_another_is_not(explorers, planted_runs):
+    _, question = explorers.page("Question")
+    classes = planted_runs["LE-MER"].stage.corpus.label_set.classes
+    for number, mark in ((len(classes) + 1, "✗ not yet"), (len(classes), "✓ right")):
+        question.locator("input").fill(str(number))
+        question.locator("input").press("Enter")
+        question.get_by_text(mark).wait_for()
