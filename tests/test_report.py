@@ -143,6 +143,15 @@ def test_the_index_has_a_card_a_notebook(tmp_path):
     assert following["href"] == "01_b.html"
 
 
+def test_the_card_shows_the_picture_of_the_cell_tagged_cover(tmp_path):
+    executed(tmp_path / "nb", "00_a", *[{"image/png": PNG}] * 3)
+    notebook = nbformat.read(tmp_path / "nb/00_a.ipynb", as_version=4)
+    notebook.cells[2].metadata["tags"] = ["cover"]
+    nbformat.write(notebook, tmp_path / "nb/00_a.ipynb")
+    index = build_report(tmp_path / "nb", tmp_path / "report")
+    assert BeautifulSoup(index.read_text(), "html.parser").select_one("img")["src"] == "figures/00_a-2.png"
+
+
 @pytest.mark.parametrize(("corpus", "embed", "warned"), [
     ("iemocap", True, True), ("iemocap", False, False), ("duet", True, False), ("/data/own.csv", True, True)])
 def test_media_of_licensed_corpora_bring_a_banner(tmp_path, corpus, embed, warned):

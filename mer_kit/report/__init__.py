@@ -42,21 +42,24 @@ def build_report(executed: Path = EXECUTED, folder: Path = REPORT) -> Path:
 
 
 def _card(record: dict, notebook: Any, folder: Path) -> dict:
-    """What the index shows of a notebook: its record, title, first picture and, where due, the licence's banner."""
+    """What the index shows of a notebook: its record, title, picture and, where due, the licence's banner.
+
+    The picture is the first of the cell tagged `cover`, else the first of all.
+    """
     from mer_kit.report.pages import pictures_of, title_of
 
-    name, given = record["notebook"], record["parameters"]
-    pictures = [folder / "figures" / f"{name}-{n}.png" for n, _ in enumerate(pictures_of(notebook), 1)]
+    name, given, pictures = record["notebook"], record["parameters"], pictures_of(notebook)
     for old in (folder / "figures").glob(f"{name}-*.png"):
         old.unlink()
-    for path, picture in zip(pictures, pictures_of(notebook), strict=True):
-        path.write_bytes(base64.b64decode(picture))
+    for n, (picture, _) in enumerate(pictures, 1):
+        (folder / "figures" / f"{name}-{n}.png").write_bytes(base64.b64decode(picture))
+    shown = next((n for n, (_, cover) in enumerate(pictures, 1) if cover), 1)
     licensed = given.get("EMBED_MEDIA") and given.get("CORPUS", OPEN[0]) not in OPEN
     varied = ", ".join(f"{key} {_shown(value)}" for key, value in record.get("varied", {}).items())  # by a grid
     return record | {
         "title": ": ".join(filter(None, (title_of(notebook, name), varied))), "href": f"{name}.html",
         "number": re.split("[_-]", name)[0],
-        "thumbnail": f"figures/{pictures[0].name}" if pictures else None,
+        "thumbnail": f"figures/{name}-{shown}.png" if pictures else None,
         "parameters": {key: _shown(value) for key, value in given.items()},
         "licensed": _shown(given["CORPUS"]) if licensed else None,
     }

@@ -109,7 +109,7 @@ def title_of(notebook: NotebookNode, otherwise: str) -> str:
     return next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), otherwise)
 
 
-def pictures_of(notebook: NotebookNode) -> list[str]:
-    """The PNG outputs, in order, base64."""
-    return [output.data["image/png"] for cell in notebook.cells for output in cell.get("outputs", ())
-            if "image/png" in output.get("data", {})]
+def pictures_of(notebook: NotebookNode) -> list[tuple[str, bool]]:
+    """The PNG outputs, in order: base64, and whether a cell tagged `cover` shows it."""
+    return [(output.data["image/png"], "cover" in cell.metadata.get("tags", ())) for cell in notebook.cells
+            for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
