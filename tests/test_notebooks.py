@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import nbformat
 import pytest
 from small_notebook import SMALLEST
 
-from mer_kit.batch_runs import NOTEBOOKS, parameters_of, plan, record, run_notebook
+from mer_kit.batch_runs import NOTEBOOKS, find_notebooks, parameters_of, plan, record, run_notebook
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
+ASKED = re.findall(r"`(?:mer-kit run (\d\d) )?(-p [^`]+)`", (NOTEBOOKS / "README.md").read_text())  # "": as before
+COURSE = [(next(number for number, _ in ASKED[i::-1] if number), given) for i, (_, given) in enumerate(ASKED)]
 every_notebook = pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
 
 
@@ -72,3 +75,24 @@ def test_it_runs_to_its_end(notebook, tested, tmp_path):
     for cell in code(tested / "nb" / notebook.name):
         said = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr")
         assert not said, f"on standard error:\n{said}"
+
+
+@pytest.mark.parametrize(("number", "given"), COURSE)
+def test_a_course_names_parameters_that_a_notebook_has(number, given):
+    ((_, asked),) = plan(find_notebooks([number]), pairs(given)).items()
+    assert asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "given"), COURSE)
+def test_a_courses_command_runs_to_its_end(number, given, tested, tmp_path):
+    (notebook,) = find_notebooks([number])
+    small = plan(ALL, SMALLEST | {"LEDGER": str(tested / "ledger")} | pairs(given))[notebook]
+    ended = run_notebook(notebook, small, tmp_path, cell_timeout=300)
+    assert ended["status"] == "ok", ended["error"]
+
+
+def pairs(given: str) -> dict[str, str]:
+    """`-p NAME VALUE -p …` as a dict."""
+    words = shlex.split(given)
+    return dict(zip(words[1::3], words[2::3], strict=True))

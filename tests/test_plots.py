@@ -77,6 +77,13 @@ def test_scores_mark_the_mean_of_the_folds():
     assert {0.4, 0.5, 0.6, 0.2, 0.3, 0.7} == {round(x, 3) for c in ax.collections for x, _ in c.get_offsets()}
 
 
+def test_scores_of_a_single_protocol_are_drawn_in_the_middle_of_their_row():
+    table = pd.DataFrame({"inputs": ["text"] * 3, "UA": [0.4, 0.5, 0.9], "protocol": "duet-4/random-5"})
+    ax = plots.scores(table, x="UA", y="inputs", hue="protocol")
+    (mean,) = [line.get_xydata() for line in ax.lines if line.get_marker() == "D" and len(line.get_xydata())]
+    assert mean.tolist() == [[pytest.approx(0.6), 0.0]]
+
+
 def test_ceilings_draw_the_table_and_what_was_reached(corpus):
     table = duet.ceilings(corpus)
     ax = plots.ceilings(table, reached={"text": 0.6, "text + voice": 0.7})

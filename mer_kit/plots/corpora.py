@@ -68,9 +68,10 @@ def scores(table: pd.DataFrame, *, x: str, y: str, hue: str | None = None, chanc
     """One dot a fold and the mean with its 95 % interval, for every system in column `y`; `x` is a score in 0 .. 1."""
     ax = axes(ax, height=1.2 + 0.55 * table[y].nunique() * (table[hue].nunique() if hue else 1))
     palette = "dark" if hue else None
-    sns.stripplot(table, x=x, y=y, hue=hue, dodge=bool(hue), alpha=0.4, size=5, jitter=False, palette=palette,
+    dodge = 0.4 if hue and table[hue].nunique() > 1 else False
+    sns.stripplot(table, x=x, y=y, hue=hue, dodge=bool(dodge), alpha=0.4, size=5, jitter=False, palette=palette,
                   color=None if hue else INK, legend=False, ax=ax)
-    sns.pointplot(table, x=x, y=y, hue=hue, dodge=0.4 if hue else False, errorbar=("ci", 95), seed=0,
+    sns.pointplot(table, x=x, y=y, hue=hue, dodge=dodge, errorbar=("ci", 95), seed=0,
                   linestyle="none", marker="D", markersize=6, palette=palette, color=None if hue else INK, ax=ax)
     if chance is not None:
         ax.axvline(chance, color=FAINT, linestyle="--", zorder=0)
