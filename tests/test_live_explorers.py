@@ -209,6 +209,14 @@ def test_the_switch_names_the_flaw_and_shows_the_score_of_each_protocol(ledger, 
     assert re.search(r"gap is [+-]\d+\.\d points", switch.told.value)
 
 
+def test_the_switch_computes_the_gaps_of_a_score_once(switch, monkeypatch):
+    switch.metric.value = "WA"
+    monkeypatch.setattr("mer_kit.training.protocol_gap.paired_cluster_bootstrap", None)  # fails when it is called
+    for scheme in reversed(switch.protocol.options):
+        switch.protocol.value = scheme
+    assert switch.state["protocol"] == switch.protocol.options[0] and switch.still()
+
+
 def test_the_switch_has_a_static_twin(switch):
     plt.close("all")
     assert isinstance(switch.still(), Figure) and switch._repr_mimebundle_()["text/html"].startswith("<img")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class ProtocolSwitch(Explorer):
                  folds: Iterable[int] = (0,), **options) -> None:
         self.experiment, self.corpus = experiment, stage_of(replace(experiment, protocol="")).corpus
         self.runs = under_protocols(experiment, ledger, results, folds, **options)
+        self.gaps = cache(partial(protocol_gaps, self.runs))  # of a metric
         self.protocol = choice("protocol", list(self.runs), tooltip="how utterances are parted")
         self.metric = choice("score", METRICS, tooltip="WA, UA or weighted F1")
         self.told = w.HTML()
@@ -55,12 +57,11 @@ class ProtocolSwitch(Explorer):
 
     @property
     def state(self) -> dict:
-        rows = protocol_gaps(self.runs, self.metric.value).set_index("protocol", drop=False)
-        return rows.loc[self.protocol.value].to_dict()
+        return self.gaps(self.metric.value).set_index("protocol", drop=False).loc[self.protocol.value].to_dict()
 
     def twin(self) -> Figure:
         """The scores of all three, with intervals over runs."""
-        table = protocol_gaps(self.runs, self.metric.value)
+        table = self.gaps(self.metric.value)
         figure, ax = plt.subplots(figsize=(8, 2.6))
         reach = 100 * (table[["mean", "high"]].to_numpy() - table[["low", "mean"]].to_numpy()).T
         ax.errorbar(100 * table["mean"], table["protocol"], xerr=reach, fmt="o", color=INK, capsize=4)
@@ -77,8 +78,7 @@ class ProtocolSwitch(Explorer):
         chosen, metric = self.protocol.value, self.metric.value
         self.told.value = f"<p><b>{escape(told(self.state))}</b></p>"
         of_speakers = make_protocol(self.corpus, chosen).roles(self.corpus, "speaker")
-        return (live.protocol_scores(protocol_gaps(self.runs, metric), metric=metric, chosen=chosen,
-                                     title=self._title()),
+        return (live.protocol_scores(self.gaps(metric), metric=metric, chosen=chosen, title=self._title()),
                 live.roles(of_speakers, title=f"{chosen}: what each speaker does in each fold"))
 
     def _title(self) -> str:
