@@ -10,6 +10,7 @@ from live_page import run_in_lab
 
 from mer_kit.batch_runs import NOTEBOOKS
 
+LONGEST_FIRST = sorted(NOTEBOOKS.glob("*.ipynb"), key=lambda path: -path.stat().st_size)  # no worker waits at the end
 CELLS = "window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells"
 PLOTS = f"""() => {CELLS}.flatMap(c => c.outputs ?? [])
     .filter(o => o.data && o.data['application/vnd.plotly.v1+json']).length"""
@@ -18,7 +19,7 @@ CLIPS_GIVEN = f"""() => {CELLS}.flatMap(c => c.outputs ?? [])
     .flatMap(o => [o.data?.['text/html'] ?? ''].flat().join('').match(/<audio/g) ?? []).length"""
 
 
-@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", LONGEST_FIRST, ids=lambda path: path.stem)
 def test_a_notebook_runs_to_its_end(lab, watch, notebook):
     watched, panel = run_in_lab(lab, watch, notebook)
     page = watched.page
