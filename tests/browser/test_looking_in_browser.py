@@ -21,6 +21,7 @@ LISTEN = """a => { a.heard = []; for (const kind of ['seeking', 'playing'])
     a.addEventListener(kind, () => a.heard.push([kind, a.currentTime])); }"""
 HEARD_FROM = """([a, start]) => a.heard.some(([kind]) => kind === 'playing') &&
     a.heard.some(([kind, at]) => kind === 'seeking' && Math.abs(at - start) < 0.02)"""
+SEEN = "e => e._fullLayout.xaxis.range"
 CONTROLS = """(area, name) => Object.fromEntries([...area.querySelectorAll(
     'select, input, textarea, button, audio, [role=slider], [contenteditable=true]')]
     .filter(e => e.getClientRects().length && !e.closest('.js-plotly-plot')).map((e, i) => {
@@ -48,6 +49,18 @@ def place(cell, trace: int, point: int) -> list[float]:
     return cell.locator(".js-plotly-plot").first.evaluate(PLACE, [trace, point])
 
 
+def zoom_into(page, plot) -> list[float]:
+    """Drag over the middle of a figure: what of its x axis was seen before."""
+    area, whole = plot.locator(".nsewdrag").first.bounding_box(), plot.evaluate(SEEN)
+    start, end = ([area["x"] + share * area["width"], area["y"] + share * area["height"]] for share in (0.3, 0.6))
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=3)
+    page.mouse.up()
+    page.wait_for_function(f"([e, [left]]) => ({SEEN})(e)[0] > left", arg=[plot.element_handle(), whole])
+    return whole
+
+
 def assert_heard_from(page, cell, seconds: float) -> None:
     page.wait_for_function(HEARD_FROM, arg=[cell.locator("audio").element_handle(), seconds])
 
@@ -71,6 +84,10 @@ def test_attention_is_where_the_chosen_model_looks_and_a_click_plays_from_there(
                 said = f"{list(found.lines)[k]} on “{best}” and at {second:.2f} s"
                 cell.locator(".widget-html-content", has_text=said).wait_for()
     watched.screenshot("lab-attention-explorer")
+    whole = zoom_into(watched.page, plot)
+    choose(cell, label=next(iter(found.lines)))
+    watched.page.wait_for_function(f"([e, whole]) => ({SEEN})(e).join() === whole.join()",
+                                   arg=[plot.element_handle(), whole])
     audio.evaluate(LISTEN)
     frame = len(found.of_frames) // 2
     watched.page.mouse.click(*place(cell, 1, frame))
