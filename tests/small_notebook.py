@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 PARAMETERS = ('CORPUS: str = "duet"  # duet | nemo\nTOP_K: int = 9\nRATE: float = 0.5\nEMBED_MEDIA: bool = False\n'
               'LAYERS = [1, 2]')
-SMALLEST = {"EPOCHS": 1, "CLUSTERS": 100, "PROJECTIONS": "pca", "LEVELS": 1}  # the kit's notebooks, at their smallest
+SMALLEST = {"EPOCHS": 1, "CLUSTERS": 100, "PROJECTIONS": "pca", "LEVELS": 1, "STEPS": 1}  # of the kit's own
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
