@@ -91,6 +91,8 @@ def test_more_blocks_and_vectors_cost_more():
             "three blocks": replace(SMALL_JFM, jfm=replace(SMALL_JFM.jfm, blocks=3))}
     table = measured_costs(Study("", rows, reference="usual"), steps=1, device="cpu")
     assert list(table.index) == list(rows) and (table["s a step"] > 0).all()
+    alone = Study("", {"usual": SMALL_JFM}, reference="usual")
+    assert measured_costs(alone, steps=0, device="cpu")["s a step"].isna().all()
     usual = table.loc["usual"]
     assert 1e6 * (table.loc["twice the vectors", "million parameters"] - usual["million parameters"]) == pytest.approx(
         2 * 4 * (16 + 16))

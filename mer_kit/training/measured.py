@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pandas as pd
@@ -20,8 +21,8 @@ def measured_costs(study: Study, fold: int = 0, steps: int = 5, device: str = "a
     """A row a system, in the order of the study: "million parameters" that are trained, "GiB" and "s a step".
 
     GiB: on a GPU the peak of the steps; elsewhere that of one step on the largest batch, its activations measured
-    (`memory_estimate`). s a step: the fastest of `steps` on the largest batch, after one to warm up, as others
-    may use the machine; weights as drawn.
+    (`memory_estimate`). s a step: the fastest of `steps` on the largest batch, after one to warm up, as others may use
+    the machine; NaN where steps is 0. Weights as drawn.
     """
     rows = {name: _costs(experiment, fold, steps, device) for name, experiment in study.rows.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
@@ -47,4 +48,4 @@ def _costs(experiment: Experiment, fold: int, steps: int, device: str) -> dict[s
     peak = (torch.cuda.max_memory_allocated(where) / GIB if where.type == "cuda"
             else memory_estimate(model, batch, experiment.train)["total"])
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"million parameters": trained / 1e6, "GiB": peak, "s a step": min(seconds[1:])}
+    return {"million parameters": trained / 1e6, "GiB": peak, "s a step": min(seconds[1:], default=math.nan)}
