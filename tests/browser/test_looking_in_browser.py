@@ -21,6 +21,10 @@ LISTEN = """a => { a.heard = []; for (const kind of ['seeking', 'playing'])
     a.addEventListener(kind, () => a.heard.push([kind, a.currentTime])); }"""
 HEARD_FROM = """([a, start]) => a.heard.some(([kind]) => kind === 'playing') &&
     a.heard.some(([kind, at]) => kind === 'seeking' && Math.abs(at - start) < 0.02)"""
+TAKEN = """async () => {
+    const {kernel} = window.jupyterapp.shell.currentWidget.context.sessionContext.session;
+    for (const _ of [1, 2, 3]) await kernel.requestKernelInfo();
+}"""  # a slider's value waits until the kernel has taken the one before, a button's click does not
 SEEN = "e => e._fullLayout.xaxis.range"
 CONTROLS = """(area, name) => Object.fromEntries([...area.querySelectorAll(
     'select, input, textarea, button, audio, [role=slider], [contenteditable=true]')]
@@ -95,6 +99,7 @@ def test_attention_is_where_the_chosen_model_looks_and_a_click_plays_from_there(
     handle = cell.get_by_role("slider", name="hear from")
     for key in ("Home", *["ArrowRight"] * 4):
         handle.press(key)
+    watched.page.evaluate(TAKEN)
     cell.get_by_role("button", name="play from there").click()
     assert_heard_from(watched.page, cell, 0.2)
     watched.page.mouse.move(*place(cell, 2, 0))
