@@ -48,6 +48,7 @@ class AttentionExplorer(Explorer):
                  embed_media: bool) -> None:
         self.models, self.corpus, self.may_show = models, corpus, media_allowed(corpus, embed_media)
         self._looks: dict[tuple[str, str], Look] = {}
+        self._click: object = self  # the last one on the map
         first, rows = next(iter(models.values())), corpus.table.set_index("id")
         ids = [u for u in (utterances or first.fold.test) if str(rows.at[u, "text"] or "").split()]
         utterance = utterance or ids[0]
@@ -64,7 +65,8 @@ class AttentionExplorer(Explorer):
         self.model.observe(self._choose, "value")
         self.utterance.observe(self._choose, "value")
         self.line.observe(self._draw, "value")
-        self.button.on_click(lambda _: self.player.play(self.start.value))
+        w.jsdlink((self.start, "value"), (self.player, "start"))  # in the browser, ahead of the kernel's turn
+        self.button.on_click(lambda _: self.player.play())
         self._choose()
 
     @property
@@ -118,6 +120,8 @@ class AttentionExplorer(Explorer):
             f"<b>{escape(name)}</b> on “{escape(word)}” and at {second:.2f} s" for name, word, second in self.maxima())
 
     def _clicked(self, trace: go.Scatter, clicked, state) -> None:
-        if clicked.xs and self.may_show:
+        """One click tells every curve, those with points under the pointer have xs: heard once."""
+        if clicked.xs and self.may_show and state is not self._click:
+            self._click = state
             self.start.value = min(self.start.max, max(0.0, clicked.xs[0]))
             self.player.play(self.start.value)

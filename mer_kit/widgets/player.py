@@ -34,10 +34,11 @@ class Player(anywidget.AnyWidget):
     _esm = SCRIPT
     source = traitlets.Unicode().tag(sync=True)  # a data URI; empty: nothing to hear
     label = traitlets.Unicode("sound").tag(sync=True)  # read out by screen readers
-    start = traitlets.Float().tag(sync=True)  # s, where it played from last
+    start = traitlets.Float().tag(sync=True)  # s, where it plays from
     plays = traitlets.Int().tag(sync=True)  # how often it was told to play
 
-    def play(self, seconds: float = 0.0) -> None:
-        """Play from there to the end, in the browser."""
-        self.start = max(0.0, float(seconds))
+    def play(self, seconds: float | None = None) -> None:
+        """Play to the end, in the browser; None: from `start` as it stands there, which a link may have set."""
+        if seconds is not None:
+            self.start = max(0.0, float(seconds))
         self.plays += 1
