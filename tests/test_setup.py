@@ -100,7 +100,8 @@ def test_the_first_call_installs_and_the_second_nothing(checkout):
     assert [s.removeprefix(sys.executable + " ") for s in steps] == [
         "-m venv --clear ./.venv",
         "./.venv/bin/python -m pip install --quiet --disable-pip-version-check uv",
-        "./.venv/bin/python -m uv pip install --python ./.venv/bin/python -r ./requirements.txt -e ."]
+        "./.venv/bin/python -m uv pip install --compile-bytecode --python ./.venv/bin/python "
+        "-r ./requirements.txt -e ."]
     install.install()
     assert len(steps) == 3
     later = install.STAMP.stat().st_mtime + 5
