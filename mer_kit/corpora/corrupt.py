@@ -27,11 +27,13 @@ def add_noise(samples: np.ndarray, snr_db: float, seed: int | Sequence[int], kin
         raise BadInput(f"got samples of mean power {power:g}, expected finite sound; leave silent clips as they are")
     if not math.isfinite(snr_db):
         raise BadInput(f"got an SNR of {snr_db} dB, expected a finite number; use the clean samples, or mute()")
-    white = np.fft.rfft(np.random.default_rng(seed).standard_normal(len(samples)))
-    shape = pick("noise", kind, {"white": np.ones(len(white)),
-                                 "pink": np.maximum(np.arange(len(white)), 1) ** -0.5,
-                                 "babble": np.abs(np.fft.rfft(samples))})
-    noise = np.fft.irfft(white * shape, len(samples))
+    noise = np.random.default_rng(seed).standard_normal(len(samples))
+    shape = pick("noise", kind, {"white": None,
+                                 "pink": lambda spectrum: np.maximum(np.arange(len(spectrum)), 1) ** -0.5,
+                                 "babble": lambda _: np.abs(np.fft.rfft(samples))})
+    if shape:
+        spectrum = np.fft.rfft(noise)
+        noise = np.fft.irfft(spectrum * shape(spectrum), len(samples))
     noise *= math.sqrt(power / 10 ** (snr_db / 10) / np.mean(noise**2))
     return (samples + noise).astype(samples.dtype)
 
