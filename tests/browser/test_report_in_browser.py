@@ -19,6 +19,7 @@ SOURCES = (
     "import numpy as np\nfrom IPython.display import Audio\nAudio(np.sin(np.arange(16_000) / 9), rate=16_000)",
 )
 FORMULAS = r"Attention $A_r = \operatorname{softmax}(H_t W' H_s^\top)$ and $$\mathcal{L} = -\sum_i y_i \log \hat y_i$$"
+CUT = "es => es.filter(e => e.offsetWidth > e.parentElement.offsetWidth).map(e => [e.alt, e.offsetWidth])"
 BOXES = "es => es.map(e => { const b = e.getBoundingClientRect(); return [b.width, b.height] })"
 
 
@@ -40,12 +41,13 @@ def full_report(tested, small) -> Path:
 
 
 def assert_whole(watched) -> None:
-    """Every picture loaded, every plot drawn, every formula has a size, nothing complained or left the folder."""
+    """Every picture seen whole, every plot drawn, every formula has a size, nothing complained or left the folder."""
     page = watched.page
     page.wait_for_function("[...document.querySelectorAll('.plotly-graph-div')].every("
                            "e => e.matches('.js-plotly-plot') && e.querySelector('svg.main-svg, canvas'))")
     widths = page.locator("img").evaluate_all("es => es.map(e => e.naturalWidth)")
     assert all(width > 0 for width in widths), widths
+    assert page.locator("img").evaluate_all(CUT) == []
     sizes = page.locator("math").evaluate_all(BOXES) + page.locator(".js-plotly-plot .main-svg").evaluate_all(BOXES)
     assert all(width > 0 and height > 0 for width, height in sizes), sizes
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than its window"
